@@ -1,0 +1,30 @@
+//! **gryadka**: a replicated key-value server made of actors.
+//!
+//! A node is one process; its deployment file says which actors it runs. The
+//! layers, from the bottom up (a module imports only from those above it in
+//! this list):
+//!
+//! | module | what it knows | what it must not know |
+//! |---|---|---|
+//! | [`kv`] | commands, records, `apply` | how a record is replicated |
+//! | [`caspaxos`] | ballots, the acceptor step, the proposer | clocks, sockets, disks |
+//! | [`config`] | cluster and deployment files, their validation | what the actors do |
+//! | [`store`] | acceptors on fjall, on Redis, in memory | who asks |
+//! | [`transport`] | what a batch between nodes looks like | when it is sent |
+//! | [`client`] | how a client speaks to a node | how a node answers |
+//! | [`perseus`] | workloads, histories, the linearizability check, reports | actors |
+//! | [`actors`] | who runs what on which thread | HTTP |
+//! | [`http`] | one file per API: parse, send one message, answer | protocols |
+//! | [`node`], [`demo`] | the composition roots: files in, running processes out | |
+
+pub mod actors;
+pub mod caspaxos;
+pub mod client;
+pub mod config;
+pub mod demo;
+pub mod http;
+pub mod kv;
+pub mod node;
+pub mod perseus;
+pub mod store;
+pub mod transport;
