@@ -86,9 +86,7 @@ pub struct Incarnation(pub u64);
 /// A ballot: (counter, proposer, incarnation), compared in that order
 /// (CASPaxos §2.1 "ballot numbers"). The incarnation keeps a ballot unique
 /// even when a proposer loses its disk and starts counting again.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Ballot {
     /// Grows with each ballot of a proposer.
     pub counter: u64,

@@ -75,9 +75,7 @@ pub enum UnsafeConfiguration {
     #[error("acceptor {0} is listed twice; list it once")]
     Twice(AcceptorId),
     /// A quorum is zero or larger than its list.
-    #[error(
-        "the {phase} quorum is {size} of {count} acceptors; it must be between 1 and {count}"
-    )]
+    #[error("the {phase} quorum is {size} of {count} acceptors; it must be between 1 and {count}")]
     Size {
         /// Which phase.
         phase: &'static str,
@@ -187,8 +185,7 @@ mod tests {
     fn quorum_sizes_and_lists_are_checked() {
         for (names, size) in [("a b c", 0), ("a b c", 4), ("", 1), ("a b a", 2)] {
             let quorum = quorum(names, size);
-            let config =
-                Configuration { epoch: Epoch(1), prepare: quorum.clone(), accept: quorum };
+            let config = Configuration { epoch: Epoch(1), prepare: quorum.clone(), accept: quorum };
             assert!(config.validate().is_err(), "{names} {size}");
         }
     }

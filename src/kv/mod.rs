@@ -1,1 +1,19 @@
-//! kv
+//! The key-value state machine that every protocol replicates.
+//!
+//! One [`Record`] per [`Key`]; a [`Command`] turns it into the next one and
+//! an [`Outcome`]. Nothing here knows how records are replicated, stored or
+//! asked for: [`apply`] is a pure function, so every replica and every test
+//! that computes it gets the same answer.
+
+mod apply;
+mod command;
+mod key;
+mod record;
+
+pub use apply::{Outcome, Verdict, apply};
+pub use command::{Command, Compare, VersionedJson};
+pub use key::{BadKey, Key};
+pub use record::Record;
+
+/// The longest value that a client may store, in bytes.
+pub const MAX_VALUE_BYTES: usize = 1 << 20;

@@ -1,0 +1,94 @@
+//! What goes into a proposer and what comes out of it.
+
+use std::time::Duration;
+
+use super::{AcceptorId, Call, Epoch, Reply};
+use crate::kv::{Command, Key, Outcome};
+
+/// Time since an origin of the caller's choice; it must never go back.
+pub type Instant = Duration;
+
+/// Names a command from its submission to its answer; chosen by the caller.
+pub type CommandId = u64;
+
+/// Names a round of a key; replies and timers carry it back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// The key.
+    pub key: Key,
+    /// The round; unique in the life of a proposer.
+    pub round: u64,
+}
+
+/// What happens to a proposer.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client asks for a command on a key.
+    Submitted {
+        /// Comes back with the answer.
+        id: CommandId,
+        /// The key.
+        key: Key,
+        /// The command.
+        command: Command,
+        /// When the client will have lost patience.
+        deadline: Instant,
+    },
+    /// An acceptor has answered.
+    Replied {
+        /// As in the effect that sent the request.
+        token: Token,
+        /// Who answered.
+        from: AcceptorId,
+        /// What it answered; `None` when it is known that no answer will
+        /// come, though the request may have been served.
+        reply: Option<Reply>,
+    },
+    /// A timer has run out.
+    TimerFired {
+        /// As in the effect that set it.
+        token: Token,
+    },
+}
+
+/// What a proposer wants done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Send a request to an acceptor.
+    Send {
+        /// The acceptor.
+        to: AcceptorId,
+        /// To come back with the reply.
+        token: Token,
+        /// The request.
+        call: Call,
+    },
+    /// Fire a timer.
+    SetTimer {
+        /// To come back when it fires.
+        token: Token,
+        /// After this long.
+        after: Duration,
+    },
+    /// Answer a client.
+    Answer {
+        /// As submitted.
+        id: CommandId,
+        /// The result.
+        result: Result<Outcome, Failure>,
+    },
+}
+
+/// Why a command has no outcome.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command took no effect and never will.
+    #[error("no quorum of acceptors answered in time; the change was not made")]
+    Failed,
+    /// The acceptors follow a newer configuration; nothing was changed.
+    #[error("this proposer's configuration is older than epoch {}; the change was not made", .0.0)]
+    StaleConfiguration(Epoch),
+    /// The command may have taken effect, or may do so later.
+    #[error("no quorum of acceptors confirmed the change in time; it may have been made")]
+    Unknown,
+}

@@ -1,0 +1,157 @@
+//! Commands that wait for a round, and how they settle what became of their
+//! earlier attempts.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::lineage::{Change, Fate};
+use super::{Ballot, CommandId, Effect, Failure, Instant, Value};
+use crate::kv::{Command, Outcome, apply};
+
+/// A command that waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    id: CommandId,
+    command: Command,
+    deadline: Instant,
+    /// Where the command changed the record in a value that was sent to
+    /// acceptors and not settled, and what it answered there.
+    attempts: Vec<(Change, Outcome)>,
+}
+
+impl Pending {
+    /// Past this many unsettled attempts a command is given up as unknown.
+    const MAX_ATTEMPTS: usize = 64;
+
+    /// A command that was not tried yet.
+    pub fn new(id: CommandId, command: Command, deadline: Instant) -> Self {
+        Pending { id, command, deadline, attempts: Vec::new() }
+    }
+
+    /// The answer to its client.
+    pub fn answer(&self, result: Result<Outcome, Failure>) -> Effect {
+        Effect::Answer { id: self.id, result }
+    }
+
+    /// What to say when it is given up.
+    fn failure(&self) -> Failure {
+        if self.attempts.is_empty() { Failure::Failed } else { Failure::Unknown }
+    }
+
+    /// What became of its attempts, as far as `base` descends from them: its
+    /// outcome, `Unknown`, or `None` when it is to be applied to `base`.
+    fn settled_by(&self, base: &Value) -> Option<Result<Outcome, Failure>> {
+        let fates = self.attempts.iter().map(|(change, _)| base.lineage.fate_of(*change));
+        let fates: Vec<Fate> = fates.collect();
+        if let Some(index) = fates.iter().position(|fate| *fate == Fate::Included) {
+            return Some(Ok(self.attempts[index].1.clone()));
+        }
+        let is_lost = fates.contains(&Fate::Forgotten) || fates.len() >= Self::MAX_ATTEMPTS;
+        is_lost.then_some(Err(Failure::Unknown))
+    }
+}
+
+/// The commands that wait on one key, in the order of their arrival.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting(VecDeque<Pending>);
+
+impl Waiting {
+    /// Adds a command behind the others.
+    pub fn push(&mut self, pending: Pending) {
+        self.0.push_back(pending);
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when none waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True when none of them may change the record.
+    pub fn are_reads(&self) -> bool {
+        self.0.iter().all(|pending| pending.command.is_read())
+    }
+
+    /// The time until the first of them expires; zero when none waits.
+    pub fn until_first_deadline(&self, now: Instant) -> Duration {
+        let first = self.0.iter().map(|pending| pending.deadline).min();
+        first.map_or(Duration::ZERO, |deadline| deadline.saturating_sub(now))
+    }
+
+    /// Answers and takes out the ones whose deadline has passed.
+    pub fn expire(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.0.retain(|pending| {
+            let is_in_time = pending.deadline > now;
+            if !is_in_time {
+                effects.push(pending.answer(Err(pending.failure())));
+            }
+            is_in_time
+        });
+    }
+
+    /// Answers and takes out the first ones, one outcome each.
+    pub fn answer_first(
+        &mut self,
+        outcomes: impl ExactSizeIterator<Item = Outcome>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let answered = self.0.drain(..outcomes.len()).zip(outcomes);
+        effects.extend(answered.map(|(pending, outcome)| pending.answer(Ok(outcome))));
+    }
+
+    /// Gives all of them up; `definite` is said of those that changed nothing.
+    pub fn give_up(&mut self, definite: &Failure, effects: &mut Vec<Effect>) {
+        effects.extend(self.0.drain(..).map(|pending| match pending.failure() {
+            Failure::Failed => pending.answer(Err(definite.clone())),
+            other @ (Failure::StaleConfiguration(_) | Failure::Unknown) => {
+                pending.answer(Err(other))
+            }
+        }));
+    }
+
+    /// Applies up to `limit` of them in order to `base`. Returns the new value
+    /// and an outcome for each of the first ones. Those whose fate nobody can
+    /// tell any more are answered as unknown and taken out.
+    pub fn apply(
+        &mut self,
+        base: Value,
+        ballot: Ballot,
+        limit: usize,
+        heeds_lineage: bool,
+        effects: &mut Vec<Effect>,
+    ) -> (Value, Vec<Outcome>) {
+        let mut record = base.record.clone();
+        let mut outcomes = Vec::new();
+        while outcomes.len() < limit.min(self.0.len()) {
+            let pending = &self.0[outcomes.len()];
+            let outcome = match pending.settled_by(&base).filter(|_| heeds_lineage) {
+                Some(Ok(outcome)) => outcome,
+                Some(Err(failure)) => {
+                    effects.push(pending.answer(Err(failure)));
+                    self.0.remove(outcomes.len());
+                    continue;
+                }
+                None => apply(&record, &pending.command, record.modified_index + 1),
+            };
+            if outcome.after.modified_index > record.modified_index {
+                record = outcome.after.clone();
+            }
+            outcomes.push(outcome);
+        }
+        if record == base.record {
+            return (base, outcomes);
+        }
+        let lineage = base.lineage.extended(ballot);
+        let change = lineage.last().expect("it was just extended");
+        for (pending, outcome) in self.0.iter_mut().zip(&outcomes) {
+            if outcome.before != outcome.after {
+                pending.attempts.push((change, outcome.clone()));
+            }
+        }
+        (Value { record, lineage }, outcomes)
+    }
+}

@@ -1,0 +1,529 @@
+//! The proposer: events in, effects out, all keys of one node.
+//!
+//! Per key there is at most one round at a time. Commands that arrive while
+//! it runs wait, and the next round applies all of them in order (rule 9).
+//! A round goes through these phases:
+//!
+//! ```text
+//!                        only reads wait
+//!  begin ──────────────────────────────▶ Reading ──▶ answers
+//!    │ a value is kept                      │ answers differ
+//!    ├────────────────────▶ Accepting ◀─────┼── Preparing
+//!    │ nothing is kept          │           │      ▲  │
+//!    └──────────────────────────┼───────────┴──────┘  │
+//!                               ▼ refused, out of time▼
+//!                           BackingOff ──▶ begin
+//! ```
+//!
+//! Safety rests on the acceptor's step and on three rules here: a ballot is
+//! used for one value only (the counter never returns, a kept ballot is taken
+//! out before it is used: rules 5 and 7); the value of the highest accepted
+//! ballot of a prepare quorum is what commands are applied to (rule 6); and a
+//! command whose accept may have reached somebody is applied again only to a
+//! value that provably does not descend from that attempt (rule 8, see
+//! [`Lineage`](super::Lineage)).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::kept::{Kept, KeptValues};
+use super::pending::{Pending, Waiting};
+use super::planted::Bug;
+use super::{
+    AcceptorId, Ballot, Call, Configuration, Effect, Epoch, Event, Failure, Incarnation, Instant,
+    ProposerId, Quorum, Reply, Request, Token, Value,
+};
+use crate::kv::{Key, Outcome, Record, Verdict};
+
+/// No proposer counts this far: a million ballots a second take 146,000 years.
+const MAX_COUNTER: u64 = 1 << 62;
+
+/// The proposer's times and bounds.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a round waits for a quorum before it is given up.
+    pub round_timeout: Duration,
+    /// How long a read waits for the rest once a quorum has answered
+    /// differently.
+    pub read_patience: Duration,
+    /// The first back-off is drawn from zero to this; the range doubles with
+    /// each failure in a row.
+    pub backoff_first: Duration,
+    /// The longest back-off.
+    pub backoff_longest: Duration,
+    /// How many commands one round applies at most.
+    pub commands_per_round: usize,
+    /// How many bytes of values are kept for the one-round-trip rule.
+    pub kept_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            round_timeout: Duration::from_millis(500),
+            read_patience: Duration::from_millis(5),
+            backoff_first: Duration::from_millis(2),
+            backoff_longest: Duration::from_millis(100),
+            commands_per_round: 256,
+            kept_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A record that a read found, and who reported it.
+#[derive(Clone, Debug, Default)]
+struct Reading {
+    /// How many of the waiting commands the read will answer.
+    asking: usize,
+    answered: Vec<AcceptorId>,
+    highest: Ballot,
+    record: Record,
+    holders: Vec<AcceptorId>,
+    is_patient: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Reading(Reading),
+    Preparing { ballot: Ballot, promised: Vec<AcceptorId>, highest: Ballot, value: Value },
+    Accepting { next: Ballot, value: Value, accepted: Vec<AcceptorId>, outcomes: Vec<Outcome> },
+    BackingOff,
+}
+
+/// The work on one key.
+#[derive(Clone, Debug)]
+struct Work {
+    round: u64,
+    phase: Phase,
+    /// Acceptors that will not agree in this round.
+    lost: Vec<AcceptorId>,
+    waiting: Waiting,
+    /// Rounds in a row that came to nothing.
+    failures: u32,
+}
+
+/// A proposer. See the module's text.
+#[derive(Clone, Debug)]
+pub struct Proposer {
+    /// The last ballot that was made.
+    last: Ballot,
+    configuration: Configuration,
+    settings: Settings,
+    kept: KeptValues,
+    works: HashMap<Key, Work>,
+    rounds: u64,
+    random: SmallRng,
+    #[cfg(feature = "planted-bugs")]
+    planted: Option<Bug>,
+}
+
+impl Proposer {
+    /// A proposer that knows nothing yet. `seed` feeds the jitter and, as it
+    /// must be new at each start, the incarnation.
+    pub fn new(
+        id: ProposerId,
+        configuration: Configuration,
+        settings: Settings,
+        seed: u64,
+    ) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let incarnation = Incarnation(random.random());
+        Proposer {
+            last: Ballot { counter: 0, proposer: id, incarnation },
+            configuration,
+            kept: KeptValues::new(settings.kept_bytes),
+            settings,
+            works: HashMap::new(),
+            rounds: 0,
+            random,
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        }
+    }
+
+    /// Plants a bug, to show that the simulator finds it.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: Bug) {
+        self.planted = Some(bug);
+    }
+
+    fn is_planted(&self, bug: Bug) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        return self.planted == Some(bug);
+        #[cfg(not(feature = "planted-bugs"))]
+        {
+            let _ = bug;
+            false
+        }
+    }
+
+    /// The configuration in force.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// How many keys have a round under way.
+    pub fn keys_at_work(&self) -> usize {
+        self.works.len()
+    }
+
+    /// How many values are kept for the one-round-trip rule.
+    pub fn kept_values(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Takes one event in and appends what is to be done.
+    pub fn handle(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Submitted { id, key, command, deadline } => {
+                let pending = Pending::new(id, command, deadline);
+                self.on_submitted(now, key, pending, effects);
+            }
+            Event::Replied { token, from, reply } => {
+                self.on_replied(now, token, from, reply, effects);
+            }
+            Event::TimerFired { token } => {
+                let Some(work) = self.take_work(&token) else { return };
+                self.on_timer(now, token.key, work, effects);
+            }
+        }
+    }
+
+    fn on_submitted(
+        &mut self,
+        now: Instant,
+        key: Key,
+        pending: Pending,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(work) = self.works.get_mut(&key) {
+            work.waiting.push(pending);
+            return;
+        }
+        let mut waiting = Waiting::default();
+        waiting.push(pending);
+        let work =
+            Work { round: 0, phase: Phase::BackingOff, lost: Vec::new(), waiting, failures: 0 };
+        self.begin(now, key, work, effects);
+    }
+
+    fn on_replied(
+        &mut self,
+        now: Instant,
+        token: Token,
+        from: AcceptorId,
+        reply: Option<Reply>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(Reply::Conflict { seen }) = reply {
+            // A ballot beyond any that can be reached honestly is not followed.
+            if seen.counter < MAX_COUNTER {
+                self.last.counter = self.last.counter.max(seen.counter);
+            }
+        }
+        let Some(work) = self.take_work(&token) else { return };
+        let key = token.key;
+        match reply {
+            Some(Reply::Prepared { accepted, value }) => {
+                self.on_prepared(now, key, work, from, (accepted, value), effects);
+            }
+            Some(Reply::Accepted) => self.on_accepted(now, key, work, from, effects),
+            Some(Reply::WasRead { accepted, record }) => {
+                self.on_was_read(now, key, work, from, (accepted, record), effects);
+            }
+            Some(Reply::Conflict { .. }) => {
+                self.kept.take(&key);
+                self.on_lost(now, key, work, from, None, effects);
+            }
+            Some(Reply::Fenced { least }) => {
+                self.on_lost(now, key, work, from, Some(least), effects);
+            }
+            // Not an answer to anything that a round asks.
+            Some(Reply::Listed(_)) | None => {
+                self.on_lost(now, key, work, from, None, effects);
+            }
+        }
+    }
+
+    /// The work that `token` belongs to; `None` for a round that is over.
+    fn take_work(&mut self, token: &Token) -> Option<Work> {
+        if self.works.get(&token.key)?.round != token.round {
+            return None;
+        }
+        self.works.remove(&token.key)
+    }
+
+    fn next_ballot(&mut self) -> Ballot {
+        self.last.counter += 1;
+        self.last
+    }
+
+    // ---- the phases ----
+
+    /// Starts the next round, or ends the work when nothing waits.
+    fn begin(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
+        work.waiting.expire(now, effects);
+        let may_read = work.failures == 0 && work.waiting.are_reads();
+        if work.waiting.is_empty() {
+            return;
+        }
+        if !may_read {
+            return self.begin_change(now, key, work, effects);
+        }
+        work.phase = Phase::Reading(Reading::of(work.waiting.len()));
+        let request = Request::Read { key: key.clone() };
+        let to = self.configuration.prepare.acceptors.clone();
+        self.start_round(now, key, work, &to, request, effects);
+    }
+
+    fn begin_change(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
+        let kept = self.kept.take(&key);
+        if self.is_planted(Bug::KeptSurvivesTimeout) {
+            kept.iter().for_each(|kept| self.kept.insert(key.clone(), kept.clone()));
+        }
+        if let Some(Kept { ballot, value }) = kept {
+            return self.propose(now, key, work, ballot, value, effects);
+        }
+        let ballot = self.next_ballot();
+        work.phase = Phase::Preparing {
+            ballot,
+            promised: Vec::new(),
+            highest: Ballot::ZERO,
+            value: Value::default(),
+        };
+        let request = Request::Prepare { key: key.clone(), ballot };
+        let to = self.configuration.prepare.acceptors.clone();
+        self.start_round(now, key, work, &to, request, effects);
+    }
+
+    /// Applies the waiting commands to the current value and sends the result
+    /// to the acceptors, even when no command changed it (rule 6).
+    fn propose(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        ballot: Ballot,
+        base: Value,
+        effects: &mut Vec<Effect>,
+    ) {
+        work.waiting.expire(now, effects);
+        let heeds_lineage = !self.is_planted(Bug::ReappliesUnknown);
+        let limit = self.settings.commands_per_round;
+        let (value, outcomes) = work.waiting.apply(base, ballot, limit, heeds_lineage, effects);
+        let next = self.next_ballot();
+        let request = Request::Accept { key: key.clone(), ballot, value: value.clone(), next };
+        work.phase = Phase::Accepting { next, value, accepted: Vec::new(), outcomes };
+        let to = self.configuration.accept.acceptors.clone();
+        self.start_round(now, key, work, &to, request, effects);
+    }
+
+    fn start_round(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        to: &[AcceptorId],
+        request: Request,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.rounds += 1;
+        work.round = self.rounds;
+        work.lost.clear();
+        let token = Token { key: key.clone(), round: work.round };
+        let epoch = self.configuration.epoch;
+        effects.extend(to.iter().map(|to| Effect::Send {
+            to: to.clone(),
+            token: token.clone(),
+            call: Call { epoch, request: request.clone() },
+        }));
+        let after = self.settings.round_timeout.min(work.waiting.until_first_deadline(now));
+        effects.push(Effect::SetTimer { token, after });
+        self.put_back(key, work);
+    }
+
+    // ---- the replies ----
+
+    fn on_was_read(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        from: AcceptorId,
+        (accepted, record): (Ballot, Record),
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Reading(reading) = &mut work.phase else {
+            self.put_back(key, work);
+            return;
+        };
+        reading.note(from, accepted, record);
+        let Configuration { prepare, accept, .. } = &self.configuration;
+        let is_newest_seen = prepare.is_met_by(&reading.answered);
+        let is_safe_for_ever = accept.is_met_by(&reading.holders);
+        if (is_newest_seen && is_safe_for_ever) || self.is_planted(Bug::ReadsFromOne) {
+            let record = std::mem::take(&mut reading.record);
+            let verdict = if record.is_live() { Verdict::Done } else { Verdict::NotFound };
+            let outcome = Outcome { verdict, before: record.clone(), after: record };
+            work.waiting.answer_first(std::iter::repeat_n(outcome, reading.asking), effects);
+            work.failures = 0;
+            return self.begin(now, key, work, effects);
+        }
+        if !is_newest_seen {
+            self.put_back(key, work);
+        } else if !reading.can_still_be_held_by(accept, &work.lost) || reading.is_patient {
+            self.begin_change(now, key, work, effects);
+        } else {
+            // The newest value may be on its way to the others.
+            reading.is_patient = true;
+            let token = Token { key: key.clone(), round: work.round };
+            effects.push(Effect::SetTimer { token, after: self.settings.read_patience });
+            self.put_back(key, work);
+        }
+    }
+
+    fn on_prepared(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        from: AcceptorId,
+        (accepted, reported): (Ballot, Value),
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Phase::Preparing { ballot, promised, highest, value } = &mut work.phase {
+            if accepted > *highest {
+                (*highest, *value) = (accepted, reported);
+            }
+            note(promised, from);
+            if self.configuration.prepare.is_met_by(promised) {
+                let (ballot, base) = (*ballot, std::mem::take(value));
+                return self.propose(now, key, work, ballot, base, effects);
+            }
+        }
+        self.put_back(key, work);
+    }
+
+    fn on_accepted(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        from: AcceptorId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Accepting { next, value, accepted, outcomes } = &mut work.phase else {
+            self.put_back(key, work);
+            return;
+        };
+        note(accepted, from);
+        if !self.configuration.accept.is_met_by(accepted) {
+            self.put_back(key, work);
+            return;
+        }
+        // Rule 7: only a quorum that will also answer for the next prepare.
+        if self.configuration.prepare.is_met_by(accepted) {
+            let kept = Kept { ballot: *next, value: std::mem::take(value) };
+            self.kept.insert(key.clone(), kept);
+        }
+        work.waiting.answer_first(outcomes.drain(..), effects);
+        work.failures = 0;
+        self.begin(now, key, work, effects);
+    }
+
+    /// `from` will not agree in this round.
+    fn on_lost(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        from: AcceptorId,
+        fenced_below: Option<Epoch>,
+        effects: &mut Vec<Effect>,
+    ) {
+        note(&mut work.lost, from);
+        let quorum = match work.phase {
+            Phase::Reading(_) | Phase::Preparing { .. } => &self.configuration.prepare,
+            Phase::Accepting { .. } => &self.configuration.accept,
+            Phase::BackingOff => return self.put_back(key, work),
+        };
+        if !quorum.is_out_of_reach_without(&work.lost) {
+            return self.put_back(key, work);
+        }
+        if let Some(least) = fenced_below {
+            work.waiting.give_up(&Failure::StaleConfiguration(least), effects);
+        }
+        self.back_off(now, key, work, effects);
+    }
+
+    fn on_timer(&mut self, now: Instant, key: Key, work: Work, effects: &mut Vec<Effect>) {
+        match &work.phase {
+            Phase::BackingOff => self.begin(now, key, work, effects),
+            Phase::Reading(reading) if reading.is_patient => {
+                self.begin_change(now, key, work, effects);
+            }
+            Phase::Reading(_) | Phase::Preparing { .. } | Phase::Accepting { .. } => {
+                self.back_off(now, key, work, effects);
+            }
+        }
+    }
+
+    /// Gives the round up: its ballot is burnt, late replies find nothing.
+    fn back_off(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
+        work.waiting.expire(now, effects);
+        if work.waiting.is_empty() {
+            return;
+        }
+        let doubled = self.settings.backoff_first * (1 << work.failures.min(10));
+        let longest = doubled.min(self.settings.backoff_longest);
+        let drawn = longest.mul_f64(self.random.random::<f64>());
+        work.failures += 1;
+        work.phase = Phase::BackingOff;
+        self.rounds += 1;
+        work.round = self.rounds;
+        let token = Token { key: key.clone(), round: work.round };
+        let after = drawn.min(work.waiting.until_first_deadline(now));
+        effects.push(Effect::SetTimer { token, after });
+        self.put_back(key, work);
+    }
+
+    fn put_back(&mut self, key: Key, work: Work) {
+        self.works.insert(key, work);
+    }
+}
+
+impl Reading {
+    fn of(asking: usize) -> Self {
+        Reading { asking, ..Reading::default() }
+    }
+
+    fn note(&mut self, from: AcceptorId, accepted: Ballot, record: Record) {
+        if self.answered.contains(&from) {
+            return;
+        }
+        if accepted > self.highest || self.answered.is_empty() {
+            (self.highest, self.record) = (accepted, record);
+            self.holders.clear();
+        }
+        if accepted == self.highest {
+            self.holders.push(from.clone());
+        }
+        self.answered.push(from);
+    }
+
+    /// Whether an accept quorum may yet turn out to hold the highest value.
+    fn can_still_be_held_by(&self, accept: &Quorum, lost: &[AcceptorId]) -> bool {
+        let differs = self.answered.iter().filter(|id| !self.holders.contains(id));
+        let without: Vec<AcceptorId> = differs.chain(lost).cloned().collect();
+        !accept.is_out_of_reach_without(&without)
+    }
+}
+
+fn note(list: &mut Vec<AcceptorId>, id: AcceptorId) {
+    if !list.contains(&id) {
+        list.push(id);
+    }
+}
