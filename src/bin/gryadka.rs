@@ -1,1 +1,2 @@
+//! The gryadka node, and the demonstration cluster when it is given no deployment.
 fn main() {}

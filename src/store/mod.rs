@@ -1,1 +1,36 @@
-//! store
+//! Where acceptors keep their registers.
+//!
+//! A store runs the pure steps of [`caspaxos::acceptor`](crate::caspaxos::acceptor)
+//! on what it holds. It does not know who asks, nor when.
+
+use crate::caspaxos::{Call, Reply};
+
+/// The memory of one acceptor.
+pub trait AcceptorStore: Send {
+    /// Serves the calls in order, one reply each. When it returns, whatever
+    /// the replies tell is durable (design rules 3 and 4). Calls on one key
+    /// within the batch see each other.
+    fn serve(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError>;
+}
+
+/// Why a store gave no replies. The calls may have been served or not.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk failed or its content is damaged. Nothing may be answered any
+    /// more: the process must end, since a failed fsync cannot be retried.
+    #[error("{path}: {why}")]
+    Broken {
+        /// The file or directory.
+        path: String,
+        /// What the operation was and how it failed.
+        why: String,
+    },
+    /// The server of the store did not answer; a later call may succeed.
+    #[error("{server}: {why}")]
+    Unreachable {
+        /// The address of the server.
+        server: String,
+        /// How it failed.
+        why: String,
+    },
+}
