@@ -1,1 +1,31 @@
-//! actors
+//! The actors of a node, and the threads they run on.
+//!
+//! The protocol actors (proposer, links, acceptor) share the node's main
+//! arbiter: a message between them is a push onto a queue, never a system
+//! call. The storage thread is the only place that blocks, on fsync or on
+//! Redis. HTTP workers are threads of their own and send messages in.
+//!
+//! ```text
+//!  HTTP worker ── Submit ──▶ Proposer ── Envelopes ──▶ Link ── batch ──▶ peer's
+//!       ▲                        │ ▲                    │                acceptor
+//!       └──────── answer ────────┘ └────── Replies ─────┤
+//!                                                       └── Serve ──▶ Acceptor
+//!                                                                        │
+//!                                                                  storage thread
+//! ```
+//!
+//! Nothing here is unbounded: [`Service`] admits a bounded number of commands,
+//! and each of them has at most one round under way, so every mailbox behind
+//! it is bounded too; links and the storage thread bound their own queues.
+
+mod acceptor;
+mod link;
+mod proposer;
+mod service;
+mod storage;
+
+pub use acceptor::{Acceptor, Serve};
+pub use link::{Destination, Link};
+pub use proposer::Proposer;
+pub use service::{List, Listed, Refusal, Service, Submit};
+pub use storage::Storage;

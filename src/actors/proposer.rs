@@ -1,0 +1,272 @@
+//! The proposer actor: runs the effects of the pure
+//! [`Proposer`](crate::caspaxos::Proposer).
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::link::{Envelope, Envelopes, Link, Replies};
+use super::service::{List, Listed, Submit};
+use crate::caspaxos::{
+    self, AcceptorId, Call, CommandId, Configuration, Effect, Event, Failure, Listing,
+    ListingError, ProposerId, Reply, Settings, Token,
+};
+use crate::kv::Outcome;
+
+/// What a call belongs to.
+#[derive(Clone, Debug)]
+pub enum Ticket {
+    /// A round of a key.
+    Round(Token),
+    /// A listing.
+    Listing(u64),
+}
+
+struct Client {
+    answer: oneshot::Sender<Result<Outcome, Failure>>,
+    /// Gives the place back when the command is answered.
+    _permit: OwnedSemaphorePermit,
+}
+
+struct ListingUnderWay {
+    listing: Listing,
+    answer: oneshot::Sender<Listed>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A timer that is set; ordered by time, then by age.
+struct Alarm {
+    at: Duration,
+    serial: u64,
+    ticket: Ticket,
+}
+
+impl PartialEq for Alarm {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Alarm {}
+
+impl PartialOrd for Alarm {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Alarm {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.serial).cmp(&(other.at, other.serial))
+    }
+}
+
+/// The proposer of a node.
+pub struct Proposer {
+    core: caspaxos::Proposer,
+    links: HashMap<AcceptorId, Addr<Link>>,
+    clients: HashMap<CommandId, Client>,
+    listings: HashMap<u64, ListingUnderWay>,
+    /// Names commands, listings and alarms.
+    serial: u64,
+    origin: Instant,
+    alarms: BinaryHeap<Reverse<Alarm>>,
+    /// When the actor will look at its alarms next, if it will.
+    wakes_at: Option<Duration>,
+}
+
+impl Proposer {
+    /// A proposer with a new incarnation. Links are made by `link_to`, which
+    /// is given the proposer's own address.
+    pub fn start(
+        id: ProposerId,
+        configuration: Configuration,
+        link_to: impl Fn(&AcceptorId, Addr<Proposer>) -> Link,
+    ) -> Addr<Proposer> {
+        Proposer::create(|ctx| {
+            let links = configuration
+                .acceptors()
+                .map(|acceptor| (acceptor.clone(), link_to(acceptor, ctx.address()).start()));
+            Proposer {
+                links: links.collect(),
+                core: caspaxos::Proposer::new(
+                    id,
+                    configuration,
+                    Settings::default(),
+                    rand::random(),
+                ),
+                clients: HashMap::new(),
+                listings: HashMap::new(),
+                serial: 0,
+                origin: Instant::now(),
+                alarms: BinaryHeap::new(),
+                wakes_at: None,
+            }
+        })
+    }
+
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Feeds events to the core and runs the effects of all of them together,
+    /// so that each link gets one message.
+    fn handle_events(&mut self, events: impl IntoIterator<Item = Event>, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let mut effects = Vec::new();
+        for event in events {
+            self.core.handle(now, event, &mut effects);
+        }
+        let mut outgoing: Vec<(AcceptorId, Vec<Envelope>)> = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Send { to, token, call } => {
+                    let envelope = Envelope { ticket: Ticket::Round(token), call };
+                    match outgoing.iter_mut().find(|(id, _)| *id == to) {
+                        Some((_, envelopes)) => envelopes.push(envelope),
+                        None => outgoing.push((to, vec![envelope])),
+                    }
+                }
+                Effect::SetTimer { token, after } => {
+                    self.set_alarm(now + after, Ticket::Round(token), ctx);
+                }
+                Effect::Answer { id, result } => {
+                    if let Some(client) = self.clients.remove(&id) {
+                        // A client that went away has no use for it.
+                        let _ = client.answer.send(result);
+                    }
+                }
+            }
+        }
+        for (to, envelopes) in outgoing {
+            self.links[&to].do_send(Envelopes(envelopes));
+        }
+    }
+
+    fn set_alarm(&mut self, at: Duration, ticket: Ticket, ctx: &mut Context<Self>) {
+        let serial = self.next_serial();
+        self.alarms.push(Reverse(Alarm { at, serial, ticket }));
+        self.wake_by(at, ctx);
+    }
+
+    fn wake_by(&mut self, at: Duration, ctx: &mut Context<Self>) {
+        if self.wakes_at.is_some_and(|wakes_at| wakes_at <= at) {
+            return;
+        }
+        self.wakes_at = Some(at);
+        ctx.run_later(at.saturating_sub(self.now()), move |proposer, ctx| {
+            // An earlier wake-up may have been set since; this one is spent.
+            if proposer.wakes_at == Some(at) {
+                proposer.wakes_at = None;
+            }
+            proposer.ring(ctx);
+        });
+    }
+
+    fn ring(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let mut events = Vec::new();
+        while self.alarms.peek().is_some_and(|Reverse(alarm)| alarm.at <= now) {
+            let Some(Reverse(alarm)) = self.alarms.pop() else { break };
+            match alarm.ticket {
+                Ticket::Round(token) => events.push(Event::TimerFired { token }),
+                Ticket::Listing(id) => self.end_listing(id, Err(ListingError::NoQuorum)),
+            }
+        }
+        self.handle_events(events, ctx);
+        if let Some(Reverse(alarm)) = self.alarms.peek() {
+            self.wake_by(alarm.at, ctx);
+        }
+    }
+
+    fn end_listing(&mut self, id: u64, result: Listed) {
+        if let Some(under_way) = self.listings.remove(&id) {
+            let _ = under_way.answer.send(result);
+        }
+    }
+
+    fn on_listed(&mut self, id: u64, from: &AcceptorId, reply: Option<Reply>) {
+        let Some(under_way) = self.listings.get_mut(&id) else { return };
+        let page = match reply {
+            Some(Reply::Listed(page)) => Some(page),
+            // Fenced, or not an answer to a listing at all.
+            Some(
+                Reply::Prepared { .. }
+                | Reply::Accepted
+                | Reply::Conflict { .. }
+                | Reply::WasRead { .. }
+                | Reply::Fenced { .. },
+            )
+            | None => None,
+        };
+        match under_way.listing.on_page(from.clone(), page) {
+            Err(error) => self.end_listing(id, Err(error)),
+            Ok(Some(call)) => self.ask_for_page(from, id, call),
+            Ok(None) if under_way.listing.is_complete() => {
+                let Some(done) = self.listings.remove(&id) else { return };
+                let _ = done.answer.send(Ok(done.listing.into_records()));
+            }
+            Ok(None) => {}
+        }
+    }
+
+    fn ask_for_page(&self, to: &AcceptorId, id: u64, call: Call) {
+        self.links[to].do_send(Envelopes(vec![Envelope { ticket: Ticket::Listing(id), call }]));
+    }
+}
+
+impl Actor for Proposer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Submit> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, message: Submit, ctx: &mut Context<Self>) {
+        let Submit { key, command, patience, answer, permit } = message;
+        let id = self.next_serial();
+        self.clients.insert(id, Client { answer, _permit: permit });
+        let deadline = self.now() + patience;
+        self.handle_events([Event::Submitted { id, key, command, deadline }], ctx);
+    }
+}
+
+impl Handler<Replies> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, Replies { from, replies }: Replies, ctx: &mut Context<Self>) {
+        let mut events = Vec::with_capacity(replies.len());
+        for (ticket, reply) in replies {
+            match ticket {
+                Ticket::Round(token) => {
+                    events.push(Event::Replied { token, from: from.clone(), reply });
+                }
+                Ticket::Listing(id) => self.on_listed(id, &from, reply),
+            }
+        }
+        self.handle_events(events, ctx);
+    }
+}
+
+impl Handler<List> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, message: List, ctx: &mut Context<Self>) {
+        let List { prefix, patience, answer, permit } = message;
+        let id = self.next_serial();
+        let listing = Listing::new(self.core.configuration().clone(), prefix);
+        for acceptor in listing.acceptors() {
+            self.ask_for_page(acceptor, id, listing.request(None));
+        }
+        self.listings.insert(id, ListingUnderWay { listing, answer, _permit: permit });
+        self.set_alarm(self.now() + patience, Ticket::Listing(id), ctx);
+    }
+}

@@ -1,0 +1,155 @@
+//! The door between the client APIs and whatever protocol stands behind them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Message, Recipient};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::caspaxos::{Failure, ListingError};
+use crate::kv::{Command, Key, Outcome, Record};
+
+/// Why a client gets no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It took no effect and never will.
+    #[error("{0}")]
+    Failed(String),
+    /// It may have taken effect, or may do so later.
+    #[error("{0}")]
+    Unknown(String),
+    /// Too much is under way; it took no effect.
+    #[error("too many requests are under way; try again later")]
+    Overloaded,
+    /// The answer would be too large.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Failed | Failure::StaleConfiguration(_) => {
+                Refusal::Failed(failure.to_string())
+            }
+            Failure::Unknown => Refusal::Unknown(failure.to_string()),
+        }
+    }
+}
+
+impl From<ListingError> for Refusal {
+    fn from(error: ListingError) -> Self {
+        match error {
+            ListingError::NoQuorum => Refusal::Failed(error.to_string()),
+            ListingError::TooLarge { .. } => Refusal::TooLarge(error.to_string()),
+        }
+    }
+}
+
+/// A command for the protocol actor. It carries its own way back, so that a
+/// client that goes away cancels nothing, and the permit it was let in with.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Submit {
+    /// The key.
+    pub key: Key,
+    /// The command.
+    pub command: Command,
+    /// How long the client waits.
+    pub patience: Duration,
+    /// The way back.
+    pub answer: oneshot::Sender<Result<Outcome, Failure>>,
+    /// Held until the command is answered.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// The live records under a prefix, in key order.
+pub type Listed = Result<Vec<(Key, Record)>, ListingError>;
+
+/// A listing for the protocol actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct List {
+    /// What the keys begin with.
+    pub prefix: String,
+    /// How long the client waits.
+    pub patience: Duration,
+    /// The way back.
+    pub answer: oneshot::Sender<Listed>,
+    /// Held until the listing is answered.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// What the client APIs know of a protocol: where to send commands, and how
+/// many at once.
+#[derive(Clone)]
+pub struct Service {
+    submit: Recipient<Submit>,
+    list: Recipient<List>,
+    commands: Arc<Semaphore>,
+    listings: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Commands under way at once; more are refused as overload.
+    pub const MAX_COMMANDS: usize = 4096;
+    /// Listings under way at once: each may hold tens of MiB.
+    pub const MAX_LISTINGS: usize = 4;
+    /// How long a command may take.
+    pub const PATIENCE: Duration = Duration::from_secs(3);
+
+    /// The service of a protocol actor.
+    pub fn new(submit: Recipient<Submit>, list: Recipient<List>) -> Self {
+        Service {
+            submit,
+            list,
+            commands: Arc::new(Semaphore::new(Self::MAX_COMMANDS)),
+            listings: Arc::new(Semaphore::new(Self::MAX_LISTINGS)),
+        }
+    }
+
+    /// Runs a command.
+    pub async fn submit(&self, key: Key, command: Command) -> Result<Outcome, Refusal> {
+        self.submit_within(key, command, Self::PATIENCE).await
+    }
+
+    /// Runs a command that may take this long.
+    pub async fn submit_within(
+        &self,
+        key: Key,
+        command: Command,
+        patience: Duration,
+    ) -> Result<Outcome, Refusal> {
+        let permit = permit(&self.commands)?;
+        let is_read = command.is_read();
+        let (answer, result) = oneshot::channel();
+        self.submit.do_send(Submit { key, command, patience, answer, permit });
+        match result.await {
+            Ok(result) => Ok(result?),
+            Err(_) if is_read => Err(Refusal::Failed(STOPPED.into())),
+            Err(_) => Err(Refusal::Unknown(STOPPED.into())),
+        }
+    }
+
+    /// Lists the live records under a prefix.
+    pub async fn list(&self, prefix: String) -> Result<Vec<(Key, Record)>, Refusal> {
+        let permit = permit(&self.listings)?;
+        let (answer, result) = oneshot::channel();
+        self.list.do_send(List { prefix, patience: Self::PATIENCE, answer, permit });
+        match result.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Refusal::Failed(STOPPED.into())),
+        }
+    }
+
+    /// How many commands are under way.
+    pub fn under_way(&self) -> usize {
+        Self::MAX_COMMANDS - self.commands.available_permits()
+    }
+}
+
+const STOPPED: &str = "the node stopped before it had an answer";
+
+fn permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+    semaphore.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)
+}

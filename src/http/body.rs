@@ -1,0 +1,82 @@
+//! Request bodies and paths, bounded in size and time.
+
+use std::time::Duration;
+
+use actix_web::web::{Bytes, BytesMut, Payload};
+use futures::StreamExt;
+use percent_encoding::percent_decode_str;
+
+use super::ApiError;
+use crate::kv::MAX_VALUE_BYTES;
+
+/// How long a client may take to send a body.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The largest body of a form or of JSON: a value may triple when it is
+/// percent-encoded.
+pub const MAX_TEXT_BYTES: usize = 3 * MAX_VALUE_BYTES + 64 * 1024;
+
+/// Reads a body of up to `limit` bytes.
+pub async fn read(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(PATIENCE, read_all(payload, limit))
+        .await
+        .unwrap_or(Err(ApiError::TooSlow(PATIENCE.as_secs())))
+}
+
+async fn read_all(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let broken = |error| ApiError::Malformed(format!("the body is broken: {error}"));
+        let chunk = chunk.map_err(broken)?;
+        if body.len() + chunk.len() > limit {
+            return Err(ApiError::TooLarge(format!("the body is larger than {limit} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// Checks a value against its bound.
+pub fn check_value(value: &[u8]) -> Result<(), ApiError> {
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(ApiError::TooLarge(format!(
+            "the value is larger than {MAX_VALUE_BYTES} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// Undoes percent-encoding; a `%` without two hex digits is refused.
+pub fn percent_decode(text: &str) -> Result<Vec<u8>, ApiError> {
+    let bytes = text.as_bytes();
+    for position in bytes.iter().enumerate().filter(|(_, b)| **b == b'%').map(|(i, _)| i) {
+        let digits = bytes.get(position + 1..position + 3);
+        if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+            return Err(ApiError::Malformed(
+                "a % is not followed by two hex digits; write %25 for the sign itself".into(),
+            ));
+        }
+    }
+    Ok(percent_decode_str(text).collect())
+}
+
+/// Undoes percent-encoding of a path, which must be UTF-8.
+pub fn decode_path(text: &str) -> Result<String, ApiError> {
+    String::from_utf8(percent_decode(text)?)
+        .map_err(|_| ApiError::Malformed("the key is not UTF-8".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_decoding_is_strict() {
+        for (text, decoded) in [("a%20b", "a b"), ("%C3%A9/x", "é/x"), ("+", "+"), ("%25", "%")] {
+            assert_eq!(decode_path(text).unwrap(), decoded);
+        }
+        for bad in ["%", "%4", "%zz", "a%2", "%ff", "%%41"] {
+            assert!(decode_path(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Parameters of the v2 API, from the query and from a form body.
+
+use bytes::Bytes;
+
+use super::ApiError;
+use super::body::percent_decode;
+
+/// The parameters of a request. Those of the body come first, and the first
+/// one of a name counts, as in etcd.
+#[derive(Debug, Default)]
+pub struct Form(Vec<(String, Bytes)>);
+
+impl Form {
+    /// Parses a form body and a query.
+    pub fn parse(body: &str, query: &str) -> Result<Form, ApiError> {
+        let pairs = body.split('&').chain(query.split('&')).filter(|pair| !pair.is_empty());
+        pairs.map(parse_pair).collect::<Result<_, _>>().map(Form)
+    }
+
+    /// The value of a parameter; `None` when it is not given.
+    pub fn get(&self, name: &str) -> Option<&Bytes> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value)
+    }
+
+    /// The value of a parameter as text; empty when it is not given.
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or("")
+    }
+}
+
+fn parse_pair(pair: &str) -> Result<(String, Bytes), ApiError> {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let decode = |text: &str| percent_decode(&text.replace('+', " "));
+    Ok((String::from_utf8_lossy(&decode(name)?).into_owned(), decode(value)?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn body_before_query_and_first_before_second() {
+        let form = Form::parse("value=a+b%21&x", "value=c&prevExist=true&x=1").unwrap();
+        assert_eq!(form.text("value"), "a b!");
+        assert_eq!(form.text("prevExist"), "true");
+        assert_eq!((form.get("x").unwrap().len(), form.get("y")), (0, None));
+        assert!(Form::parse("value=%z", "").is_err());
+    }
+}

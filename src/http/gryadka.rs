@@ -1,0 +1,139 @@
+//! The original proposer's API: changes by name on JSON values.
+//!
+//! `read`, `write` and `id` are built in, so the original's clients never
+//! need to register them. No other name can be registered: the original
+//! evaluates a function that the client sends, this server runs no code from
+//! clients.
+
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::body::MAX_TEXT_BYTES;
+use super::{ApiError, ClientState, body};
+use crate::actors::Refusal;
+use crate::kv::{Command, Key, Record, VersionedJson};
+
+const CHANGES: [&str; 3] = ["read", "write", "id"];
+
+#[derive(Deserialize)]
+struct Change<'a> {
+    name: String,
+    key: String,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WriteParams<'a> {
+    ver: u64,
+    #[serde(borrow)]
+    val: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct RegisterChange {
+    name: String,
+}
+
+fn refuse(status: StatusCode, code: &str, message: impl std::fmt::Display) -> HttpResponse {
+    HttpResponse::build(status).json(json!({ "code": code, "message": message.to_string() }))
+}
+
+/// `POST /change {"name", "key", "params"}`.
+pub async fn change(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<ClientState>,
+) -> Result<HttpResponse, ApiError> {
+    if request.method() != Method::POST {
+        return Err(ApiError::MethodNotAllowed("POST"));
+    }
+    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let change: Change = serde_json::from_slice(&body).map_err(malformed)?;
+    let key = Key::try_from(change.key.as_str())?;
+    let command = match change.name.as_str() {
+        "read" | "id" => Command::Get,
+        "write" => match write_command(change.params)? {
+            Ok(command) => command,
+            Err(why) => return Ok(refuse(StatusCode::BAD_REQUEST, "UpdateError", why)),
+        },
+        other => {
+            let why = format!("{other:?} is not one of {CHANGES:?}");
+            return Ok(refuse(StatusCode::NOT_FOUND, "UnknownChangeFunction", why));
+        }
+    };
+    match state.service.submit(key, command).await {
+        Ok(outcome) => {
+            let absent = if change.name == "id" { "null" } else { VersionedJson::ABSENT };
+            let value = render(&outcome.after, absent);
+            Ok(HttpResponse::Ok()
+                .content_type("application/json")
+                .body(format!(r#"{{"value":{value}}}"#)))
+        }
+        // The original answers 400 to both; its clients tell them by the code.
+        Err(Refusal::Failed(why)) => Ok(refuse(StatusCode::BAD_REQUEST, "PrepareError", why)),
+        Err(Refusal::Unknown(why)) => Ok(refuse(StatusCode::BAD_REQUEST, "CommitError", why)),
+        Err(refusal @ Refusal::Overloaded) => {
+            Ok(refuse(StatusCode::TOO_MANY_REQUESTS, "ConcurrentRequestError", refusal))
+        }
+        Err(refusal @ Refusal::TooLarge(_)) => Err(refusal.into()),
+    }
+}
+
+fn malformed(error: serde_json::Error) -> ApiError {
+    ApiError::Malformed(format!("the body is not the JSON that is asked for: {error}"))
+}
+
+fn write_command(params: Option<&RawValue>) -> Result<Result<Command, String>, ApiError> {
+    let params = params.map_or("null", RawValue::get);
+    let WriteParams { ver, val } = match serde_json::from_str(params) {
+        Ok(params) => params,
+        Err(error) => {
+            let form = r#"{"ver": a version, "val": any JSON}"#;
+            return Ok(Err(format!("the params of write are {form}: {error}")));
+        }
+    };
+    body::check_value(val.get().as_bytes())?;
+    Ok(Ok(Command::WriteVersion(VersionedJson { ver, val: val.get().to_string() })))
+}
+
+/// The value as JSON; one that was stored by another API and is not JSON is
+/// shown as a string.
+fn render(record: &Record, absent: &str) -> String {
+    let Some(value) = &record.value else { return absent.to_string() };
+    match serde_json::from_slice::<&RawValue>(value) {
+        Ok(json) => json.get().to_string(),
+        Err(_) => json!(String::from_utf8_lossy(value)).to_string(),
+    }
+}
+
+/// `POST /register-change {"name", "body"}`.
+pub async fn register_change(
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    if request.method() != Method::POST {
+        return Err(ApiError::MethodNotAllowed("POST"));
+    }
+    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let change: RegisterChange = serde_json::from_slice(&body).map_err(malformed)?;
+    if CHANGES.contains(&change.name.as_str()) {
+        return Ok(HttpResponse::Ok().finish());
+    }
+    let why = format!("this server runs no code from clients; built in are {CHANGES:?}");
+    Ok(refuse(StatusCode::BAD_REQUEST, "CantEvalBody", why))
+}
+
+/// `GET /configuration`.
+pub async fn configuration(
+    request: HttpRequest,
+    state: web::Data<ClientState>,
+) -> Result<HttpResponse, ApiError> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(HttpResponse::Ok().json(&state.configuration)),
+        _ => Err(ApiError::MethodNotAllowed("GET, HEAD")),
+    }
+}

@@ -1,0 +1,260 @@
+//! etcd's v2 keys API: `GET|PUT|DELETE /v2/keys/{key}`.
+//!
+//! Parameters, statuses, error codes and causes are etcd 3.4's. Where
+//! CASPaxos differs: `modifiedIndex` counts the changes of one key, and
+//! `X-Etcd-Index` is that of the answered key. Directories are implicit: one
+//! is there while a key lies in it. TTLs, watches, in-order keys (POST) and
+//! explicit directories are refused, never silently ignored.
+
+use actix_web::http::Method;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::body::{self, MAX_TEXT_BYTES};
+use super::form::Form;
+use super::v2_answer::{Answerer, EtcdError};
+use super::{ApiError, ClientState};
+use crate::kv::{Command, Compare, Key, Verdict};
+
+/// Every method on `/v2/keys` and below.
+pub async fn keys(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<ClientState>,
+) -> HttpResponse {
+    let answerer = Answerer::new(&state.cluster);
+    match handle(&request, payload, &state, &answerer).await {
+        Ok(response) => response,
+        Err(error) => answerer.error(&error),
+    }
+}
+
+async fn handle(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &ClientState,
+    answerer: &Answerer,
+) -> Result<HttpResponse, EtcdError> {
+    let method = request.method();
+    if ![Method::GET, Method::HEAD, Method::PUT, Method::DELETE].contains(method) {
+        return Ok(answerer.method_not_allowed());
+    }
+    let path = request.uri().path().strip_prefix("/v2/keys").unwrap_or_default();
+    let name = clean(&body::decode_path(path)?);
+    let form = read_form(request, payload).await?;
+    let parameters = Parameters::parse(&form, method)?;
+    if *method == Method::GET || *method == Method::HEAD {
+        return get(state, answerer, &name, &parameters).await;
+    }
+    if name.is_empty() {
+        return Err(EtcdError::RootIsReadOnly);
+    }
+    let (command, action) = if *method == Method::PUT {
+        parameters.put_command(&form)?
+    } else {
+        parameters.delete_command()
+    };
+    let key = Key::try_from(name.as_str()).map_err(ApiError::from)?;
+    let outcome = state.service.submit(key, command.clone()).await.map_err(ApiError::from)?;
+    if outcome.verdict == Verdict::Done {
+        return Ok(answerer.event(action, &name, &outcome, parameters.no_value_on_success));
+    }
+    Err(EtcdError::precondition(&name, &command, &outcome))
+}
+
+async fn get(
+    state: &ClientState,
+    answerer: &Answerer,
+    name: &str,
+    parameters: &Parameters,
+) -> Result<HttpResponse, EtcdError> {
+    let mut outcome = None;
+    if !name.is_empty() {
+        let key = Key::try_from(name).map_err(ApiError::from)?;
+        let found = state.service.submit(key, Command::Get).await.map_err(ApiError::from)?;
+        if found.verdict == Verdict::Done {
+            return Ok(answerer.event("get", name, &found, false));
+        }
+        outcome = Some(found);
+    }
+    let prefix = if name.is_empty() { String::new() } else { format!("{name}/") };
+    let records = state.service.list(prefix).await.map_err(ApiError::from)?;
+    match outcome {
+        Some(outcome) if records.is_empty() => {
+            Err(EtcdError::precondition(name, &Command::Get, &outcome))
+        }
+        Some(_) | None => Ok(answerer.listing(name, records, parameters.recursive)),
+    }
+}
+
+/// The path without its empty, `.` and `..` parts, and without the first slash.
+fn clean(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The parameters of the query and, as in etcd, of a body that says that it
+/// is a form.
+async fn read_form(request: &HttpRequest, payload: web::Payload) -> Result<Form, EtcdError> {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_form = content_type.is_some_and(|value| {
+        value.trim().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded")
+    });
+    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let body = if is_form { body } else { Default::default() };
+    let bad_form = |cause: String| EtcdError::Invalid { code: 210, cause };
+    let body = std::str::from_utf8(&body).map_err(|_| bad_form("the form is not UTF-8".into()))?;
+    let query = request.uri().query().unwrap_or_default();
+    Form::parse(body, query).map_err(|error| bad_form(error.to_string()))
+}
+
+struct Parameters {
+    compare: Compare,
+    prev_exist: Option<bool>,
+    recursive: bool,
+    no_value_on_success: bool,
+}
+
+impl Parameters {
+    /// Checks the parameters in etcd's order, so that the first complaint is
+    /// the same.
+    fn parse(form: &Form, method: &Method) -> Result<Parameters, EtcdError> {
+        let index = number(form, "prevIndex", 203)?.filter(|index| *index > 0);
+        number(form, "waitIndex", 203)?;
+        let recursive = flag(form, "recursive")?.unwrap_or(false);
+        flag(form, "sorted")?;
+        let wait = flag(form, "wait")?.unwrap_or(false);
+        let dir = flag(form, "dir")?.unwrap_or(false);
+        flag(form, "quorum")?;
+        let stream = flag(form, "stream")?.unwrap_or(false);
+        if wait && *method != Method::GET {
+            return Err(invalid(209, "\"wait\" can only be used with GET requests"));
+        }
+        let value = form.get("prevValue").cloned();
+        if value.as_ref().is_some_and(|value| value.is_empty()) {
+            return Err(invalid(201, "\"prevValue\" cannot be empty"));
+        }
+        let no_value_on_success = flag(form, "noValueOnSuccess")?.unwrap_or(false);
+        let ttl = number(form, "ttl", 202)?;
+        let prev_exist = match form.get("prevExist") {
+            None => None,
+            Some(_) => Some(
+                parse_flag(form.text("prevExist"))
+                    .ok_or_else(|| invalid(209, "invalid value for prevExist"))?,
+            ),
+        };
+        let refresh = flag(form, "refresh")?.unwrap_or(false);
+        let is_write = *method == Method::PUT || *method == Method::DELETE;
+        for (is_given, why) in [
+            (wait || stream, "watches are not supported"),
+            (ttl.is_some() || refresh, "times to live are not supported"),
+            (dir && is_write, "directories are implicit: write or delete the keys in them"),
+            (recursive && is_write, "recursive deletion is not supported: delete key by key"),
+        ] {
+            if is_given {
+                return Err(invalid(209, why));
+            }
+        }
+        let compare = Compare { value, index };
+        Ok(Parameters { compare, prev_exist, recursive, no_value_on_success })
+    }
+
+    fn is_comparing(&self) -> bool {
+        self.compare != Compare::default()
+    }
+
+    fn put_command(&self, form: &Form) -> Result<(Command, &'static str), EtcdError> {
+        let value = form.get("value").cloned().unwrap_or_default();
+        body::check_value(&value)?;
+        Ok(match self.prev_exist {
+            Some(false) => (Command::Create(value), "create"),
+            Some(true) | None if self.is_comparing() => {
+                (Command::CompareAndSwap(self.compare.clone(), value), "compareAndSwap")
+            }
+            Some(true) => (Command::Update(value), "update"),
+            None => (Command::Set(value), "set"),
+        })
+    }
+
+    fn delete_command(&self) -> (Command, &'static str) {
+        if self.is_comparing() {
+            (Command::CompareAndDelete(self.compare.clone()), "compareAndDelete")
+        } else {
+            (Command::Delete, "delete")
+        }
+    }
+}
+
+fn invalid(code: u16, cause: &str) -> EtcdError {
+    EtcdError::Invalid { code, cause: cause.to_string() }
+}
+
+fn number(form: &Form, name: &str, code: u16) -> Result<Option<u64>, EtcdError> {
+    match form.text(name) {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_| invalid(code, &format!("invalid value for {name:?}"))),
+    }
+}
+
+fn flag(form: &Form, name: &str) -> Result<Option<bool>, EtcdError> {
+    match form.text(name) {
+        "" => Ok(None),
+        text => parse_flag(text)
+            .map(Some)
+            .ok_or_else(|| invalid(209, &format!("invalid value for {name:?}"))),
+    }
+}
+
+/// Go's `strconv.ParseBool`.
+fn parse_flag(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_like_etcds() {
+        for (path, name) in [
+            ("", ""),
+            ("/", ""),
+            ("/a", "a"),
+            ("//a//b/", "a/b"),
+            ("/a/./b/../c", "a/c"),
+            ("/../..", ""),
+        ] {
+            assert_eq!(clean(path), name, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused() {
+        for (query, method) in [
+            ("wait=true", Method::GET),
+            ("ttl=5", Method::PUT),
+            ("dir=true", Method::PUT),
+            ("recursive=true", Method::DELETE),
+            ("refresh=true", Method::PUT),
+        ] {
+            let form = Form::parse("", query).unwrap();
+            assert!(Parameters::parse(&form, &method).is_err(), "{query}");
+        }
+    }
+}

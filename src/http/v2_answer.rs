@@ -1,0 +1,329 @@
+//! How etcd's v2 API answers: events, listings and errors as JSON.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::ALLOW;
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use serde::Serialize;
+
+use super::ApiError;
+use crate::kv::{Command, Compare, Key, Outcome, Record, Verdict};
+
+/// The header that carries the modified index of the answered key.
+pub const INDEX_HEADER: &str = "X-Etcd-Index";
+const CLUSTER_HEADER: &str = "X-Etcd-Cluster-Id";
+
+/// How deep a recursive listing goes; deeper directories show without their
+/// keys.
+const MAX_LISTING_DEPTH: usize = 64;
+
+#[derive(Serialize)]
+struct Event {
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<Node>,
+    #[serde(rename = "prevNode", skip_serializing_if = "Option::is_none")]
+    prev_node: Option<Node>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Node {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dir: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<Node>,
+    #[serde(skip_serializing_if = "is_zero")]
+    modified_index: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    created_index: u64,
+}
+
+fn is_zero(index: &u64) -> bool {
+    *index == 0
+}
+
+impl Node {
+    fn leaf(name: &str, record: &Record) -> Node {
+        Node {
+            key: format!("/{name}"),
+            // JSON has no bytes: what is not UTF-8 shows as U+FFFD, as in etcd.
+            value: record.value.as_ref().map(|v| String::from_utf8_lossy(v).into_owned()),
+            dir: false,
+            nodes: Vec::new(),
+            modified_index: record.modified_index,
+            created_index: record.created_index,
+        }
+    }
+
+    /// An implicit directory: it began with the first of its keys.
+    fn directory(name: &str, index: u64, nodes: Vec<Node>) -> Node {
+        let key = if name.is_empty() { String::new() } else { format!("/{name}") };
+        Node { key, value: None, dir: true, nodes, modified_index: index, created_index: index }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    error_code: u16,
+    message: &'a str,
+    cause: &'a str,
+    index: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+}
+
+/// Why a v2 request has no event.
+#[derive(Debug)]
+pub enum EtcdError {
+    /// A parameter is wrong; the code says which kind.
+    Invalid {
+        /// etcd's error code.
+        code: u16,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The root directory cannot be written.
+    RootIsReadOnly,
+    /// The key is not as the command wants it.
+    Precondition {
+        /// The status of the answer.
+        status: StatusCode,
+        /// etcd's error code.
+        code: u16,
+        /// What is not as it should be.
+        cause: String,
+        /// The modified index of the key.
+        index: u64,
+    },
+    /// Any other failure.
+    Api(ApiError),
+}
+
+impl EtcdError {
+    /// The error of a command that did not take place.
+    pub fn precondition(name: &str, command: &Command, outcome: &Outcome) -> Self {
+        let cause = format!("/{name}");
+        let (status, code, cause) = match outcome.verdict {
+            Verdict::NotFound => (StatusCode::NOT_FOUND, 100, cause),
+            Verdict::AlreadyExists => (StatusCode::PRECONDITION_FAILED, 105, cause),
+            Verdict::CompareFailed => {
+                let cause = compare_cause(command, &outcome.before);
+                (StatusCode::PRECONDITION_FAILED, 101, cause)
+            }
+            Verdict::Done | Verdict::NotANumber => (StatusCode::PRECONDITION_FAILED, 101, cause),
+        };
+        EtcdError::Precondition { status, code, cause, index: outcome.after.modified_index }
+    }
+}
+
+impl From<ApiError> for EtcdError {
+    fn from(error: ApiError) -> Self {
+        EtcdError::Api(error)
+    }
+}
+
+/// Answers in etcd's form, with its headers.
+pub struct Answerer {
+    cluster_id: String,
+}
+
+impl Answerer {
+    /// Answers for a cluster.
+    pub fn new(cluster: &str) -> Self {
+        Answerer { cluster_id: cluster_id(cluster) }
+    }
+
+    fn json(
+        &self,
+        mut response: HttpResponseBuilder,
+        index: u64,
+        body: &impl Serialize,
+    ) -> HttpResponse {
+        let mut text = serde_json::to_string(body).expect("plain data is JSON");
+        text.push('\n');
+        response
+            .insert_header((CLUSTER_HEADER, self.cluster_id.as_str()))
+            .insert_header((INDEX_HEADER, index))
+            .content_type("application/json")
+            .body(text)
+    }
+
+    /// The answer to a command that took place.
+    pub fn event(
+        &self,
+        action: &'static str,
+        name: &str,
+        outcome: &Outcome,
+        no_value: bool,
+    ) -> HttpResponse {
+        let Outcome { before, after, .. } = outcome;
+        let is_write = action != "get";
+        let is_created = is_write && after.is_live() && !before.is_live();
+        let status = if is_created { StatusCode::CREATED } else { StatusCode::OK };
+        let has_previous = is_write && before.is_live();
+        let event = if no_value && is_write && after.is_live() {
+            Event { action, node: None, prev_node: None }
+        } else {
+            Event {
+                action,
+                node: Some(Node::leaf(name, after)),
+                prev_node: has_previous.then(|| Node::leaf(name, before)),
+            }
+        };
+        self.json(HttpResponse::build(status), after.modified_index, &event)
+    }
+
+    /// The keys of an implicit directory, in key order. Names that begin with
+    /// an underscore are hidden, as in etcd.
+    pub fn listing(
+        &self,
+        name: &str,
+        records: Vec<(Key, Record)>,
+        is_recursive: bool,
+    ) -> HttpResponse {
+        let index = records.iter().map(|(_, record)| record.modified_index).max().unwrap_or(0);
+        let prefix_bytes = if name.is_empty() { 0 } else { name.len() + 1 };
+        let entries: Vec<_> =
+            records.iter().map(|(key, record)| (&key.as_str()[prefix_bytes..], record)).collect();
+        let depth = if is_recursive { MAX_LISTING_DEPTH } else { 1 };
+        let began = first_index(&entries);
+        let node = Node::directory(name, began, children(name, &entries, depth));
+        let event = Event { action: "get", node: Some(node), prev_node: None };
+        self.json(HttpResponse::Ok(), index, &event)
+    }
+
+    /// etcd's plain text for a method that it does not know.
+    pub fn method_not_allowed(&self) -> HttpResponse {
+        HttpResponse::MethodNotAllowed()
+            .insert_header((ALLOW, "HEAD, GET, PUT, DELETE"))
+            .content_type("text/plain; charset=utf-8")
+            .body("Method Not Allowed\n")
+    }
+
+    /// The answer to a request that has no event.
+    pub fn error(&self, error: &EtcdError) -> HttpResponse {
+        let (response, code, cause, index, outcome) = match error {
+            EtcdError::Invalid { code, cause } => {
+                (HttpResponse::BadRequest(), *code, cause.clone(), 0, None)
+            }
+            EtcdError::RootIsReadOnly => (HttpResponse::Forbidden(), 107, "/".into(), 0, None),
+            EtcdError::Precondition { status, code, cause, index } => {
+                (HttpResponse::build(*status), *code, cause.clone(), *index, None)
+            }
+            EtcdError::Api(error) => {
+                let code = if error.status_code().is_client_error() { 209 } else { 300 };
+                (error.response(), code, error.to_string(), 0, error.outcome())
+            }
+        };
+        let (message, cause) = (message(code), cause.as_str());
+        let body = ErrorBody { error_code: code, message, cause, index, outcome };
+        self.json(response, index, &body)
+    }
+}
+
+fn message(code: u16) -> &'static str {
+    match code {
+        100 => "Key not found",
+        101 => "Compare failed",
+        105 => "Key already exists",
+        107 => "Root is read only",
+        201 => "PrevValue is Required in POST form",
+        202 => "The given TTL in POST form is not a number",
+        203 => "The given index in POST form is not a number",
+        209 => "Invalid field",
+        210 => "Invalid POST form",
+        _ => "Internal Error",
+    }
+}
+
+/// What differed, the wanted one first.
+fn compare_cause(command: &Command, found: &Record) -> String {
+    let (Command::CompareAndSwap(Compare { value, index }, _)
+    | Command::CompareAndDelete(Compare { value, index })) = command
+    else {
+        return String::new();
+    };
+    let mut causes = Vec::new();
+    if let Some(wanted) = value.as_ref().filter(|wanted| Some(*wanted) != found.value.as_ref()) {
+        let found = found.value.as_deref().unwrap_or_default();
+        let text = String::from_utf8_lossy;
+        causes.push(format!("[{} != {}]", text(wanted), text(found)));
+    }
+    if let Some(wanted) = index.filter(|wanted| *wanted != found.modified_index) {
+        causes.push(format!("[{wanted} != {}]", found.modified_index));
+    }
+    causes.join(" ")
+}
+
+type Entry<'a> = (&'a str, &'a Record);
+
+fn first_index(entries: &[Entry]) -> u64 {
+    entries.iter().map(|(_, record)| record.created_index).min().unwrap_or(0)
+}
+
+/// The nodes of a directory from the entries below it; `depth` counts this
+/// level and those below.
+fn children(parent: &str, entries: &[Entry], depth: usize) -> Vec<Node> {
+    if depth == 0 {
+        return Vec::new();
+    }
+    let mut leaves: BTreeMap<&str, &Record> = BTreeMap::new();
+    let mut directories: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
+    for (path, record) in entries.iter().filter(|(path, _)| !path.starts_with('_')) {
+        match path.split_once('/') {
+            None => {
+                leaves.insert(path, record);
+            }
+            Some((first, rest)) => directories.entry(first).or_default().push((rest, record)),
+        }
+    }
+    let full = |name: &str| {
+        if parent.is_empty() { name.to_string() } else { format!("{parent}/{name}") }
+    };
+    let mut nodes: Vec<Node> =
+        leaves.iter().map(|(name, record)| Node::leaf(&full(name), record)).collect();
+    nodes.extend(directories.iter().map(|(name, below)| {
+        let name = full(name);
+        Node::directory(&name, first_index(below), children(&name, below, depth - 1))
+    }));
+    nodes.sort_by(|a, b| a.key.cmp(&b.key));
+    nodes
+}
+
+/// A cluster's id in etcd's form, from its name (64-bit FNV-1a).
+fn cluster_id(name: &str) -> String {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(index: u64) -> Record {
+        Record { value: Some("v".into()), created_index: index, modified_index: index }
+    }
+
+    #[test]
+    fn a_listing_groups_by_directory_and_hides_underscores() {
+        let records = [("a", 3), ("b!", 9), ("b/c", 5), ("b/d/e", 4), ("_h", 1), ("b/_h", 2)];
+        let records: Vec<_> = records.map(|(key, index)| (key, record(index))).into();
+        let entries: Vec<_> = records.iter().map(|(key, record)| (*key, record)).collect();
+        let keys = |nodes: &[Node]| nodes.iter().map(|n| n.key.clone()).collect::<Vec<_>>();
+        let flat = children("x", &entries, 1);
+        assert_eq!(keys(&flat), ["/x/a", "/x/b", "/x/b!"]);
+        assert!(flat[1].dir && flat[1].nodes.is_empty() && flat[1].created_index == 2);
+        let deep = children("x", &entries, MAX_LISTING_DEPTH);
+        assert_eq!(keys(&deep[1].nodes), ["/x/b/c", "/x/b/d"]);
+        assert_eq!(keys(&deep[1].nodes[1].nodes), ["/x/b/d/e"]);
+    }
+}
