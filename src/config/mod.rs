@@ -7,7 +7,9 @@
 //!   A node needs nothing else ([`Deployment`]). The original proposer's flat
 //!   file is read as one too.
 //! - A **cluster file** is all of them: nodes, acceptors, proposers, loads
-//!   ([`Cluster`]). It is turned into deployment files.
+//!   ([`Cluster`]). `gryadkactl deploy` turns it into deployment files, and
+//!   into a `redis.conf` for each acceptor that lives in Redis
+//!   ([`write_deployment`]).
 //!
 //! A file is checked in three passes, and each error ([`ConfigError`]) names
 //! the file, the path inside it, the value and the remedy:
@@ -28,17 +30,20 @@ mod address;
 mod check;
 mod cluster;
 mod cluster_file;
+mod deploy;
 mod deployment;
 mod error;
 mod expand;
 mod json;
 mod names;
 mod original;
+mod redis_conf;
 #[cfg(test)]
 mod tests;
 
 pub use address::{BadUrl, HttpUrl, RedisAddress};
 pub use cluster::Cluster;
+pub use deploy::{DeployError, write_deployment};
 pub use deployment::{
     AcceptorActor, AcceptorPlace, AcceptorRef, Actors, Deployment, Listen, LoadActor, LoadFormat,
     LocalStorage, ProposerActor, QuorumSizes,
