@@ -1,0 +1,30 @@
+# Shared by the scripts beside it; not run by itself.
+
+# The repository's root, wherever the caller stands.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# binary NAME: prints the path of a program of this package, which is built
+# first when it is not there. GRYADKA_BIN names another directory of programs,
+# from which nothing is built.
+binary() {
+  local path
+  if [[ -n ${GRYADKA_BIN:-} ]]; then
+    path=$(absolute "$GRYADKA_BIN")/$1
+    [[ -x $path ]] || { echo "$path: no such program; see GRYADKA_BIN" >&2; return 1; }
+  else
+    path=$root/target/release/$1
+    if [[ ! -x $path ]]; then
+      cargo build --release --bin "$1" --manifest-path "$root/Cargo.toml" \
+        --target-dir "$root/target" >&2
+    fi
+  fi
+  printf '%s\n' "$path"
+}
+
+# absolute PATH: the same path, whatever directory the script changes to.
+absolute() {
+  case $1 in
+    /*) printf '%s\n' "$1" ;;
+    *) printf '%s\n' "$PWD/$1" ;;
+  esac
+}

@@ -1,0 +1,59 @@
+//! `gryadkactl`: the operator's tool.
+
+use std::path::PathBuf;
+use std::process::exit;
+
+use gryadka::config::{Cluster, DeployError, EXIT_BAD_CONFIG, write_deployment};
+use structopt::StructOpt;
+use structopt::clap::ErrorKind;
+
+/// Operates gryadka clusters.
+#[derive(StructOpt)]
+#[structopt(name = "gryadkactl")]
+enum Command {
+    /// Writes the nodes' deployment files from a cluster file
+    #[structopt(after_help = "EXAMPLES:
+    gryadkactl deploy configs/gryadka-cluster.json
+        writes deployment/p1.json, deployment/p2.json and deployment/p3.json
+    gryadkactl deploy configs/gryadka-redis-cluster.json a1 p2
+        writes deployment/p2.json and deployment/a1/redis.conf
+    gryadkactl deploy cluster.json --out /etc/gryadka
+        writes all files into /etc/gryadka")]
+    Deploy {
+        /// The cluster file
+        #[structopt(name = "CLUSTER.json", parse(from_os_str))]
+        cluster: PathBuf,
+        /// The nodes and acceptors whose files are written; all unless given
+        #[structopt(name = "NAME")]
+        names: Vec<String>,
+        /// The directory they are written to
+        #[structopt(long, name = "DIR", default_value = "deployment", parse(from_os_str))]
+        out: PathBuf,
+    },
+}
+
+fn main() {
+    let command = Command::from_args_safe().unwrap_or_else(|error| match error.kind {
+        ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => error.exit(),
+        _ => fail(EXIT_BAD_CONFIG, error.message),
+    });
+    match command {
+        Command::Deploy { cluster, names, out } => deploy(cluster, &names, out),
+    }
+}
+
+fn deploy(file: PathBuf, names: &[String], out: PathBuf) {
+    let cluster = Cluster::load(&file).unwrap_or_else(|error| fail(EXIT_BAD_CONFIG, error));
+    match write_deployment(&cluster, names, &out) {
+        Ok(written) => written.iter().for_each(|path| println!("{}", path.display())),
+        Err(error @ DeployError::UnknownName { .. }) => {
+            fail(EXIT_BAD_CONFIG, format!("{}: {error}", file.display()))
+        }
+        Err(error @ DeployError::Write { .. }) => fail(1, error),
+    }
+}
+
+fn fail(status: i32, error: impl std::fmt::Display) -> ! {
+    eprintln!("{error}");
+    exit(status)
+}

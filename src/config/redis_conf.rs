@@ -1,0 +1,105 @@
+//! The settings of a Redis server that keeps an acceptor.
+//!
+//! What an acceptor has answered must be on disk (design rule 3), so the
+//! append-only file is synced before each answer, nothing is evicted, and
+//! snapshots, which would be a second and older truth, are off. That holds for
+//! a transient acceptor too: it may forget, but need not.
+
+use std::net::IpAddr;
+
+use super::address::RedisAddress;
+
+/// The text of `redis.conf` for an acceptor whose server keeps its files in
+/// `dir`, an absolute path.
+pub(super) fn render(acceptor: &str, address: &RedisAddress, dir: &str) -> String {
+    let RedisAddress { host, port } = address;
+    let ip: Option<IpAddr> = host.parse().ok();
+    let (bind, note) = match ip {
+        Some(ip) if ip.is_loopback() => (ip.to_string(), ""),
+        Some(ip) => (
+            ip.to_string(),
+            "# Protected mode refuses clients from other machines until there is a password\n\
+             # or it is turned off; turn it off only where strangers cannot reach the port.\n",
+        ),
+        None => (
+            "127.0.0.1".to_owned(),
+            "# The cluster file gives a host name; bind the address it stands for to let\n\
+             # other machines in.\n",
+        ),
+    };
+    let dir_text = quoted(dir);
+    let pidfile = quoted(&format!("{dir}/redis.pid"));
+    format!(
+        "# Acceptor {acceptor}.\n\
+         {note}\
+         bind {bind}\n\
+         port {port}\n\
+         protected-mode yes\n\
+         daemonize no\n\
+         dir {dir_text}\n\
+         pidfile {pidfile}\n\
+         \n\
+         # An answer is on disk before it is sent, and nothing is ever dropped.\n\
+         appendonly yes\n\
+         appendfsync always\n\
+         appendfilename \"appendonly.aof\"\n\
+         save \"\"\n\
+         dbfilename \"dump.rdb\"\n\
+         maxmemory-policy noeviction\n"
+    )
+}
+
+/// A string in the quotes of Redis' configuration language.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", c as u32)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render_for(host: &str) -> String {
+        render("a1", &RedisAddress { host: host.to_owned(), port: 6381 }, "/srv/a1")
+    }
+
+    #[test]
+    fn the_server_is_durable() {
+        let text = render_for("127.0.0.1");
+        for line in [
+            "bind 127.0.0.1",
+            "port 6381",
+            "appendonly yes",
+            "appendfsync always",
+            "save \"\"",
+            "maxmemory-policy noeviction",
+            "protected-mode yes",
+            "daemonize no",
+            "dir \"/srv/a1\"",
+            "pidfile \"/srv/a1/redis.pid\"",
+        ] {
+            assert!(text.lines().any(|each| each == line), "no {line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn it_binds_loopback_unless_told() {
+        for (host, bind) in [("::1", "::1"), ("10.0.0.7", "10.0.0.7"), ("redis-1", "127.0.0.1")] {
+            let text = render_for(host);
+            assert!(text.contains(&format!("\nbind {bind}\n")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_directory_cannot_add_settings() {
+        assert_eq!(quoted("a \"b\\\nc"), r#""a \"b\\\x0ac""#);
+    }
+}

@@ -1,0 +1,243 @@
+//! `gryadkactl deploy` and the scripts around it, as an operator runs them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use gryadka::config::{Cluster, Deployment};
+use tempfile::TempDir;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Runs the tool in `dir`.
+fn gryadkactl(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gryadkactl")).args(args).current_dir(dir).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The message of a run that was refused.
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn config(name: &str) -> String {
+    format!("{ROOT}/configs/{name}")
+}
+
+/// Every file under a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_cluster_becomes_one_file_per_node() {
+    let dir = TempDir::new().unwrap();
+    let file = config("gryadka-cluster.json");
+    let printed = stdout(&gryadkactl(dir.path(), &["deploy", &file]));
+    assert_eq!(printed, "deployment/p1.json\ndeployment/p2.json\ndeployment/p3.json\n");
+
+    let cluster = Cluster::load(Path::new(&file)).unwrap();
+    for (name, expected) in cluster.deployments() {
+        let path = dir.path().join(format!("deployment/{name}.json"));
+        assert_eq!(Deployment::load(&path).unwrap(), *expected);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("{\n  \"cluster\": \"demo\",\n") && text.ends_with("\n}\n"));
+    }
+    assert_eq!(files(dir.path()).len(), 3, "no temporary file stays");
+}
+
+#[test]
+fn redis_acceptors_get_their_settings_and_names_choose() {
+    let dir = TempDir::new().unwrap();
+    let (redis, embedded) = (config("gryadka-redis-cluster.json"), config("gryadka-cluster.json"));
+    for (args, expected) in [
+        (vec!["deploy", &redis, "p2", "a1", "p2", "--out", "x"], "x/p2.json\nx/a1/redis.conf\n"),
+        // An embedded acceptor is its node's business.
+        (vec!["deploy", &embedded, "a3", "--out", "y"], "y/p3.json\n"),
+        // What is there already is replaced.
+        (vec!["deploy", "--out", "y", &embedded, "p3"], "y/p3.json\n"),
+    ] {
+        assert_eq!(stdout(&gryadkactl(dir.path(), &args)), expected);
+    }
+    assert_eq!(files(dir.path()).len(), 3);
+
+    let conf = fs::read_to_string(dir.path().join("x/a1/redis.conf")).unwrap();
+    let home = fs::canonicalize(dir.path().join("x/a1")).unwrap();
+    assert!(conf.contains(&format!("\ndir \"{}\"\n", home.display())), "{conf}");
+}
+
+#[test]
+fn mistakes_end_with_status_2_and_write_nothing() {
+    let dir = TempDir::new().unwrap();
+    let file = config("gryadka-cluster.json");
+    let unknown = refusal(&gryadkactl(dir.path(), &["deploy", &file, "p1", "p9"]));
+    let known = "there is no node or acceptor \"p9\"; there are a1, a2, a3, p1, p2, p3";
+    assert_eq!(unknown, format!("{file}: {known}\n"));
+
+    let text = fs::read_to_string(&file).unwrap().replacen("\"read\": 2", "\"read\": 5", 1);
+    fs::write(dir.path().join("bad.json"), text).unwrap();
+    assert_eq!(
+        refusal(&gryadkactl(dir.path(), &["deploy", "bad.json"])),
+        "bad.json: proposers.p1.quorum.read: 5 is more than the 3 acceptors; use 1 to 3\n"
+    );
+
+    let missing = refusal(&gryadkactl(dir.path(), &["deploy", "none.json"]));
+    assert!(missing.starts_with("none.json: cannot be read: "), "{missing}");
+    for args in [&[][..], &["deploy"], &["depoly", "x"], &["deploy", "x", "--ou", "y"]] {
+        refusal(&gryadkactl(dir.path(), args));
+    }
+    assert_eq!(files(dir.path()), [dir.path().join("bad.json")]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_another_failure() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("taken"), "").unwrap();
+    let file = config("gryadka-cluster.json");
+    let output = gryadkactl(dir.path(), &["deploy", &file, "--out", "taken"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.starts_with("taken/p1.json: cannot be written: "), "{message}");
+}
+
+#[test]
+fn help_has_examples() {
+    let help = stdout(&gryadkactl(Path::new(ROOT), &["deploy", "--help"]));
+    assert!(help.contains("EXAMPLES:\n    gryadkactl deploy configs/"), "{help}");
+}
+
+/// A Redis server that dies with the test.
+struct Redis(Child);
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a server answers to one inline command; `None` until it listens.
+fn ask_redis(port: u16, command: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn redis_accepts_the_settings() {
+    // A directory whose name needs quoting.
+    let dir = TempDir::with_prefix("a \"b").unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = fs::read_to_string(config("gryadka-redis-cluster.json")).unwrap();
+    fs::write(dir.path().join("c.json"), text.replace("6381", &port.to_string())).unwrap();
+    stdout(&gryadkactl(dir.path(), &["deploy", "c.json", "a1"]));
+
+    let mut server = Command::new("redis-server");
+    server.arg("deployment/a1/redis.conf").current_dir(dir.path());
+    let _server = Redis(server.stdout(Stdio::null()).spawn().expect("redis-server is installed"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    for (setting, expected) in [
+        ("appendfsync", "always"),
+        ("appendonly", "yes"),
+        ("maxmemory-policy", "noeviction"),
+        ("protected-mode", "yes"),
+        ("bind", "127.0.0.1"),
+        ("save", ""),
+    ] {
+        let answer = loop {
+            if let Some(answer) = ask_redis(port, &format!("CONFIG GET {setting}")) {
+                break answer;
+            }
+            assert!(Instant::now() < deadline, "redis-server does not listen on {port}");
+            std::thread::yield_now();
+        };
+        let pair = [setting, expected].map(|text| format!("${}\r\n{text}\r\n", text.len()));
+        assert!(answer.starts_with(&format!("*2\r\n{}", pair.concat())), "{answer:?}");
+    }
+    assert!(dir.path().join("deployment/a1/appendonlydir").is_dir(), "data is beside the settings");
+}
+
+/// A copy of the scripts, with programs that print how they were called in
+/// place of those that this test does not need.
+fn repository() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    for part in ["bin", "configs"] {
+        let copy = Command::new("cp").args(["-r", part]).arg(dir.path()).current_dir(ROOT).status();
+        assert!(copy.unwrap().success());
+    }
+    let programs = dir.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gryadkactl"), programs.join("gryadkactl"))
+        .unwrap();
+    // Written by another process: a file that this one has open for writing, or a
+    // child that another test is just starting, could not be run.
+    let fakes = "for name in gryadka perseus; do
+        printf '#!/bin/sh\\necho \"$@\"\\n' > $name && chmod +x $name; done";
+    let wrote = Command::new("sh").args(["-c", fakes]).current_dir(&programs).status();
+    assert!(wrote.unwrap().success());
+    dir
+}
+
+/// Runs a script from a directory of its own.
+fn script(repository: &Path, name: &str, args: &[&str]) -> Output {
+    let elsewhere = repository.join("elsewhere");
+    fs::create_dir_all(&elsewhere).unwrap();
+    Command::new(repository.join("bin").join(name))
+        .args(args)
+        .env("GRYADKA_BIN", "../programs")
+        .current_dir(elsewhere)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn scripts_run_from_any_directory() {
+    let repository = repository();
+    let root = repository.path();
+    let printed = stdout(&script(root, "init-redis.sh", &["a1"]));
+    let conf = "deployment/a1/redis.conf";
+    assert_eq!(printed, format!("{conf}\nstart it with: redis-server {}/{conf}\n", root.display()));
+    assert_eq!(stdout(&script(root, "init-proposer.sh", &["p1"])), "deployment/p1.json\n");
+    let cluster = "../configs/gryadka-cluster.json";
+    assert_eq!(stdout(&script(root, "init-proposer.sh", &["p2", cluster])), "deployment/p2.json\n");
+    for file in ["p1.json", "p2.json"] {
+        Deployment::load(&root.join("deployment").join(file)).unwrap();
+    }
+    let embedded = script(root, "init-redis.sh", &["a1", cluster]);
+    assert_eq!(embedded.status.code(), Some(2), "{embedded:?}");
+    let unknown = script(root, "init-redis.sh", &["a9"]);
+    assert!(refusal(&unknown).contains("there is no node or acceptor \"a9\""));
+    for name in ["init-redis.sh", "init-proposer.sh"] {
+        assert!(refusal(&script(root, name, &[])).starts_with("usage: "));
+    }
+}
+
+#[test]
+fn scripts_pass_their_arguments_on() {
+    let repository = repository();
+    let root = repository.path();
+    assert_eq!(stdout(&script(root, "gryadka", &["d.json", "--x", "a b"])), "d.json --x a b\n");
+    let run =
+        |cluster: String, rest: &str| format!("run --cluster {cluster} --format totals{rest}\n");
+    let default = format!("{}/configs/gryadka-redis-cluster.json", root.display());
+    assert_eq!(stdout(&script(root, "test.sh", &[])), run(default.clone(), ""));
+    assert_eq!(stdout(&script(root, "test.sh", &["--seconds", "3"])), run(default, " --seconds 3"));
+    let given = format!("{}/elsewhere/c.json", root.display());
+    assert_eq!(stdout(&script(root, "test.sh", &["c.json", "-x"])), run(given, " -x"));
+}
