@@ -1,6 +1,7 @@
 //! The door between the client APIs and whatever protocol stands behind them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Message, Recipient};
@@ -88,6 +89,7 @@ pub struct Service {
     list: Recipient<List>,
     commands: Arc<Semaphore>,
     listings: Arc<Semaphore>,
+    is_closed: Arc<AtomicBool>,
 }
 
 impl Service {
@@ -105,6 +107,7 @@ impl Service {
             list,
             commands: Arc::new(Semaphore::new(Self::MAX_COMMANDS)),
             listings: Arc::new(Semaphore::new(Self::MAX_LISTINGS)),
+            is_closed: Arc::default(),
         }
     }
 
@@ -120,7 +123,7 @@ impl Service {
         command: Command,
         patience: Duration,
     ) -> Result<Outcome, Refusal> {
-        let permit = permit(&self.commands)?;
+        let permit = self.permit(&self.commands)?;
         let is_read = command.is_read();
         let (answer, result) = oneshot::channel();
         self.submit.do_send(Submit { key, command, patience, answer, permit });
@@ -133,7 +136,7 @@ impl Service {
 
     /// Lists the live records under a prefix.
     pub async fn list(&self, prefix: String) -> Result<Vec<(Key, Record)>, Refusal> {
-        let permit = permit(&self.listings)?;
+        let permit = self.permit(&self.listings)?;
         let (answer, result) = oneshot::channel();
         self.list.do_send(List { prefix, patience: Self::PATIENCE, answer, permit });
         match result.await {
@@ -142,14 +145,26 @@ impl Service {
         }
     }
 
-    /// How many commands are under way.
-    pub fn under_way(&self) -> usize {
-        Self::MAX_COMMANDS - self.commands.available_permits()
+    /// Refuses everything from now on; what is under way goes on.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing is under way, but no longer than `patience`.
+    pub async fn drained(&self, patience: Duration) {
+        let all = self.commands.acquire_many(Self::MAX_COMMANDS as u32);
+        if tokio::time::timeout(patience, all).await.is_err() {
+            let under_way = Self::MAX_COMMANDS - self.commands.available_permits();
+            log::warn!("{under_way} commands are still under way after {patience:?}");
+        }
+    }
+
+    fn permit(&self, semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(Refusal::Failed("the node is stopping; use another one".into()));
+        }
+        semaphore.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)
     }
 }
 
 const STOPPED: &str = "the node stopped before it had an answer";
-
-fn permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
-    semaphore.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)
-}

@@ -1,2 +1,117 @@
-//! The gryadka node, and the demonstration cluster when it is given no deployment.
-fn main() {}
+//! The gryadka node, and the demonstration cluster when it is given no
+//! deployment file.
+
+use std::path::PathBuf;
+use std::process::exit;
+use std::time::Duration;
+
+use gryadka::config::{Deployment, EXIT_BAD_CONFIG};
+use gryadka::perseus::load::Format;
+use gryadka::{demo, node};
+use structopt::StructOpt;
+use structopt::clap::ErrorKind;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs a node, or without a deployment file a demonstration: three nodes on
+/// loopback and a load that counts up, with the successes of each second.
+#[derive(StructOpt)]
+#[structopt(name = "gryadka", after_help = "EXAMPLES:
+    gryadka
+        three nodes on ports 8001 to 8003 and a load on them, until Ctrl-C
+    gryadka --duration 15s --base-port 9000
+        fifteen seconds of it, on ports 9001 to 9003
+    gryadka deployment/p1.json
+        the node of a deployment file (see gryadkactl deploy --help)
+
+EXIT CODES:
+    0  stopped as asked        1   could not run
+    2  bad arguments or files  74  the disk failed")]
+struct Arguments {
+    /// The node's deployment file
+    #[structopt(name = "DEPLOYMENT.json", parse(from_os_str))]
+    deployment: Option<PathBuf>,
+    /// Stops the node when its standard input is closed
+    #[structopt(long, requires = "DEPLOYMENT.json")]
+    exit_with_stdin: bool,
+    /// How long the demonstration runs: 15s, 2m; without it, until Ctrl-C
+    #[structopt(long, value_name = "TIME", parse(try_from_str = gryadka::perseus::parse_duration))]
+    duration: Option<Duration>,
+    /// The demonstration's nodes listen to clients at this port + 1, + 2, + 3
+    #[structopt(long, value_name = "PORT", default_value = "8000")]
+    base_port: u16,
+    /// What the demonstration prints each second: totals, perseus or counters
+    #[structopt(long, default_value = "totals")]
+    format: Format,
+    /// The demonstration prints its summary alone
+    #[structopt(long)]
+    quiet: bool,
+}
+
+fn main() {
+    let filter = "info,fjall=warn,lsm_tree=warn,actix_server=warn";
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+    let arguments = Arguments::from_args_safe().unwrap_or_else(|error| match error.kind {
+        ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => error.exit(),
+        _ => fail(EXIT_BAD_CONFIG, error.message),
+    });
+    match arguments.deployment.clone() {
+        Some(file) => run_node(file, arguments.exit_with_stdin),
+        None => run_demo(arguments),
+    }
+}
+
+fn run_node(file: PathBuf, exits_with_stdin: bool) {
+    let deployment = Deployment::load(&file).unwrap_or_else(|error| fail(EXIT_BAD_CONFIG, error));
+    if let Err(error) = node::run(deployment, told_to_stop(exits_with_stdin)) {
+        fail(EXIT_BAD_CONFIG, format!("{}: {error}", file.display()));
+    }
+}
+
+fn run_demo(arguments: Arguments) {
+    let options = demo::Options {
+        base_port: arguments.base_port,
+        duration: arguments.duration,
+        format: arguments.format,
+        is_quiet: arguments.quiet,
+    };
+    let stop = async {
+        told_to_stop(false).await;
+    };
+    if let Err(error) = demo::run(options, stop) {
+        fail(error.exit_status(), error);
+    }
+}
+
+/// Waits for SIGTERM, Ctrl-C or, if asked, the end of standard input; says
+/// which it was.
+async fn told_to_stop(exits_with_stdin: bool) -> &'static str {
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler for SIGTERM");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler for SIGINT");
+    let stdin_closed = async {
+        match exits_with_stdin {
+            true => end_of_stdin().await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => "told to stop by SIGTERM",
+        _ = interrupt.recv() => "told to stop by Ctrl-C",
+        () = stdin_closed => "told to stop by the end of standard input",
+    }
+}
+
+async fn end_of_stdin() {
+    let (closed, is_closed) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read of stdin cannot be cancelled.
+    std::thread::spawn(move || {
+        // However reading ends, nothing more will come.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _ = closed.send(());
+    });
+    let _ = is_closed.await;
+}
+
+fn fail(status: i32, error: impl std::fmt::Display) -> ! {
+    eprintln!("{error}");
+    exit(status)
+}
