@@ -20,12 +20,14 @@
 
 mod acceptor;
 mod link;
+mod load_generator;
 mod proposer;
 mod service;
 mod storage;
 
 pub use acceptor::{Acceptor, Serve};
 pub use link::{Destination, Link};
+pub use load_generator::{LoadGenerator, LoadHandle};
 pub use proposer::Proposer;
 pub use service::{List, Listed, Refusal, Service, Submit};
 pub use storage::Storage;

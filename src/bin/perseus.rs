@@ -1,0 +1,169 @@
+//! Puts load on a cluster and tells each second how it fares.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use gryadka::actors::{LoadGenerator, LoadHandle};
+use gryadka::client::Endpoint;
+use gryadka::perseus::load::{Format, LoadPlan, LoadReport};
+use structopt::StructOpt;
+use structopt::clap::ErrorKind;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The most connections, clients or nodes that one run may have.
+const MAX_CLIENTS: usize = 1024;
+
+const EXAMPLES: &str = "EXAMPLES:
+    perseus run --endpoints n1=127.0.0.1:8001,n2=127.0.0.1:8002,n3=127.0.0.1:8003
+        increments on three nodes, a line a second, until Ctrl-C
+    perseus run --endpoints 127.0.0.1:2379 --connections 8 --duration 10s --quiet
+        ten seconds on an etcd (started with --enable-v2), the summary alone
+    perseus run --endpoints n1=127.0.0.1:8001,n2=127.0.0.1:8002 --format counters --clients 5
+        five clients that race for nine keys
+
+EXIT CODES:
+    0  it ran, and at least one iteration succeeded
+    1  no iteration succeeded, or the output could not be written
+    2  bad arguments";
+
+/// Puts load on a cluster and tells each second how it fares.
+#[derive(StructOpt)]
+#[structopt(name = "perseus", after_help = EXAMPLES)]
+enum Arguments {
+    /// Counts up keys over the v2 keys API of any cluster that speaks it.
+    Run(Run),
+}
+
+#[derive(StructOpt)]
+#[structopt(after_help = EXAMPLES)]
+struct Run {
+    /// The nodes, separated by commas: NAME=ADDRESS, or ADDRESS alone; an
+    /// address is http://HOST:PORT or HOST:PORT.
+    #[structopt(long, required = true, use_delimiter = true, value_name = "NODES")]
+    endpoints: Vec<Endpoint>,
+    /// Connections to each node; each counts up its own key (totals,
+    /// perseus).
+    #[structopt(long, default_value = "1", parse(try_from_str = count), value_name = "N")]
+    connections: usize,
+    /// When to stop: 10s, 2m, 500ms. Without it: at Ctrl-C.
+    #[structopt(long, parse(try_from_str = duration), value_name = "TIME")]
+    duration: Option<Duration>,
+    /// totals and perseus: increments; counters: clients that race.
+    #[structopt(long, default_value = "totals", value_name = "totals|perseus|counters")]
+    format: Format,
+    /// Clients that race (counters).
+    #[structopt(long, default_value = "3", parse(try_from_str = count), value_name = "N")]
+    clients: usize,
+    /// Keys that they race for (counters).
+    #[structopt(long, default_value = "9", parse(try_from_str = count), value_name = "N")]
+    keys: usize,
+    /// How long a request may take.
+    #[structopt(long, default_value = "1s", parse(try_from_str = duration), value_name = "TIME")]
+    timeout: Duration,
+    /// Prints the summary alone.
+    #[structopt(long)]
+    quiet: bool,
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=MAX_CLIENTS).contains(&count) => Ok(count),
+        _ => Err(format!("\"{text}\" is not a count; give a number from 1 to {MAX_CLIENTS}")),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) => Err(format!("\"{text}\" is no time at all; give more than zero, as 10s")),
+        Err(error) => Err(format!("\"{text}\" is not a time ({error}); write 10s, 2m or 500ms")),
+    }
+}
+
+/// The nodes to put load on.
+fn endpoints(run: &Run) -> Result<Vec<Endpoint>, String> {
+    let endpoints = run.endpoints.clone();
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        if endpoints[..index].iter().any(|other| other.name() == endpoint.name()) {
+            let name = endpoint.name();
+            return Err(format!(
+                "Invalid value for '--endpoints': two nodes are called \"{name}\"; \
+                 give each its own name, as n1=HOST:PORT"
+            ));
+        }
+    }
+    Ok(endpoints)
+}
+
+fn plan(run: Run) -> Result<LoadPlan, String> {
+    let mut plan = LoadPlan::new(endpoints(&run)?, Box::new(std::io::stdout()));
+    plan.format = run.format;
+    plan.connections = run.connections;
+    plan.clients = run.clients;
+    plan.keys = u32::try_from(run.keys).map_err(|error| error.to_string())?;
+    plan.duration = run.duration;
+    plan.request_timeout = run.timeout;
+    plan.quiet = run.quiet;
+    Ok(plan)
+}
+
+fn main() -> ExitCode {
+    env_logger::init();
+    let run = match Arguments::from_args_safe() {
+        Ok(Arguments::Run(run)) => run,
+        Err(error)
+            if matches!(error.kind, ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed) =>
+        {
+            println!("{}", error.message);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return bad_arguments(&error.message),
+    };
+    match plan(run) {
+        Ok(plan) => actix::System::new().block_on(run_plan(plan)),
+        Err(message) => bad_arguments(&format!("error: {message}")),
+    }
+}
+
+fn bad_arguments(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::from(2)
+}
+
+/// Runs until the plan is done, the output is closed or a signal comes.
+async fn run_plan(plan: LoadPlan) -> ExitCode {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+        eprintln!("error: the handlers for SIGINT and SIGTERM could not be installed");
+        return ExitCode::FAILURE;
+    };
+    let mut load = LoadGenerator::start_on(&actix::Arbiter::current(), plan);
+    let report = tokio::select! {
+        report = load.report() => report,
+        _ = interrupt.recv() => stopped(&mut load).await,
+        _ = terminate.recv() => stopped(&mut load).await,
+    };
+    report.map_or(ExitCode::FAILURE, |report| exit_code(&report))
+}
+
+async fn stopped(load: &mut LoadHandle) -> Option<LoadReport> {
+    load.stop();
+    load.report().await
+}
+
+/// A reader that left, as `head` does, had what it wanted: that is no error.
+fn exit_code(report: &LoadReport) -> ExitCode {
+    match report.output_error {
+        Some(io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
+        Some(error) => {
+            eprintln!("error: the output cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+        None if report.iterations() == 0 => {
+            eprintln!("error: no iteration succeeded; see the last error of each node above");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
