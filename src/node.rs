@@ -145,8 +145,7 @@ fn open_embedded(
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Addr<Acceptor>, StartError> {
     let failed = |error| StartError::Store { acceptor: acceptor.clone(), error };
-    let identity =
-        Identity { cluster: deployment.cluster.clone(), acceptor: acceptor.clone() };
+    let identity = Identity { cluster: deployment.cluster.clone(), acceptor: acceptor.clone() };
     let directory: PathBuf = deployment.data_dir.join("store");
     let database = open_database(&directory).map_err(failed)?;
     let store = EmbeddedStore::new(database, &identity).map_err(failed)?;
@@ -284,9 +283,11 @@ fn describe(deployment: &Deployment, proposer: &ProposerActor) -> serde_json::Va
             json!({ "id": acceptor.id, "host": storage.host, "port": storage.port })
         }
         AcceptorPlace::Node { node } => {
-            let url = deployment.peers.get(node).map(ToString::to_string).or_else(|| {
-                deployment.listen.peer.map(|address| format!("http://{address}"))
-            });
+            let url = deployment
+                .peers
+                .get(node)
+                .map(ToString::to_string)
+                .or_else(|| deployment.listen.peer.map(|address| format!("http://{address}")));
             json!({ "id": acceptor.id, "peer": url })
         }
     });

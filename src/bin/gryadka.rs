@@ -15,7 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Runs a node, or without a deployment file a demonstration: three nodes on
 /// loopback and a load that counts up, with the successes of each second.
 #[derive(StructOpt)]
-#[structopt(name = "gryadka", after_help = "EXAMPLES:
+#[structopt(
+    name = "gryadka",
+    after_help = "EXAMPLES:
     gryadka
         three nodes on ports 8001 to 8003 and a load on them, until Ctrl-C
     gryadka --duration 15s --base-port 9000
@@ -25,7 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 EXIT CODES:
     0  stopped as asked        1   could not run
-    2  bad arguments or files  74  the disk failed")]
+    2  bad arguments or files  74  the disk failed"
+)]
 struct Arguments {
     /// The node's deployment file
     #[structopt(name = "DEPLOYMENT.json", parse(from_os_str))]

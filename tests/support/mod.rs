@@ -1,0 +1,273 @@
+//! What the tests of whole processes share: clusters of real nodes on
+//! loopback addresses of their own, in directories of their own.
+//!
+//! Each test binary uses a part of it.
+#![allow(dead_code)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use gryadka::config::{Cluster as ClusterFile, write_deployment};
+use tempfile::TempDir;
+
+/// How long anything that a test waits for may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition, with a deadline.
+pub fn wait_until(what: &str, mut is_met: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_met() {
+        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A loopback address that no other test uses: from the process id, which is
+/// unique while the test runs, and a counter. Ports on it can be fixed, and
+/// no outgoing connection ever takes one while its node is down.
+pub fn own_address() -> String {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let counter = NEXT.fetch_add(1, Ordering::Relaxed);
+    // 127.0.0.1 itself is everybody's.
+    format!("127.{}.{middle}.{low}", 1 + (counter.wrapping_add(high.wrapping_mul(16)) % 250))
+}
+
+/// The path of a program of this package.
+pub fn program(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("the test's own path");
+    let target = this.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    target.join(name)
+}
+
+/// A child process that is killed when the test is done with it.
+pub struct Process {
+    pub child: Child,
+    pub log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command with its output in a log file.
+    pub fn start(command: &mut Command, log: &Path) -> Process {
+        let output = File::options().create(true).append(true).open(log).expect("a log file");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a second handle"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Process { child, log: log.to_path_buf() }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let process = self.child.id().to_string();
+        let status = Command::new("kill").args([format!("-{name}"), process]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the process ends", || {
+            status = self.child.try_wait().expect("wait");
+            status.is_some()
+        });
+        status.expect("it ended")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Resident memory, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the process lives");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().expect("a number");
+        kib * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+            eprintln!("--- {} ends with:\n{tail}", self.log.display());
+        }
+    }
+}
+
+/// A running cluster of node processes.
+pub struct Cluster {
+    pub dir: TempDir,
+    pub address: String,
+    pub names: Vec<String>,
+    pub nodes: Vec<Option<Process>>,
+}
+
+impl Cluster {
+    /// Starts `count` nodes with embedded acceptors, and waits until each of
+    /// them serves.
+    pub fn start(count: usize) -> Cluster {
+        let address = own_address();
+        let majority = count / 2 + 1;
+        let acceptors: Vec<String> = (1..=count).map(|i| format!("a{i}")).collect();
+        let mut file = serde_json::json!({
+            "cluster": "test", "nodes": {}, "acceptors": {}, "proposers": {}
+        });
+        for i in 1..=count {
+            let (node, acceptor) = (format!("p{i}"), format!("a{i}"));
+            file["nodes"][&node] = serde_json::json!({ "listen": {
+                "client": format!("{address}:{}", 8000 + i),
+                "peer": format!("{address}:{}", 8100 + i),
+                "admin": format!("{address}:{}", 8200 + i),
+            }});
+            file["acceptors"][&acceptor] =
+                serde_json::json!({ "node": node, "storage": { "embedded": {} } });
+            file["proposers"][&node] = serde_json::json!({
+                "node": node, "acceptors": acceptors,
+                "quorum": { "read": majority, "write": majority },
+            });
+        }
+        Cluster::of_file(&file, address)
+    }
+
+    /// Starts the nodes of a cluster file.
+    pub fn of_file(file: &serde_json::Value, address: String) -> Cluster {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("cluster.json");
+        fs::write(&path, file.to_string()).expect("the cluster file");
+        let cluster = ClusterFile::load(&path).expect("a good cluster file");
+        write_deployment(&cluster, &[], &dir.path().join("deployment")).expect("deployments");
+        let names: Vec<String> = cluster.endpoints().into_iter().map(|(name, _)| name).collect();
+        let nodes = names.iter().map(|_| None).collect();
+        let mut cluster = Cluster { dir, address, names, nodes };
+        for index in 0..cluster.names.len() {
+            cluster.launch(index);
+        }
+        for index in 0..cluster.names.len() {
+            cluster.wait_ready(index);
+        }
+        cluster
+    }
+
+    /// Starts a node that is not running.
+    pub fn launch(&mut self, index: usize) {
+        let name = &self.names[index];
+        let mut command = Command::new(program("gryadka"));
+        command.current_dir(self.dir.path()).arg(format!("deployment/{name}.json"));
+        let log = self.dir.path().join(format!("{name}.log"));
+        self.nodes[index] = Some(Process::start(&mut command, &log));
+    }
+
+    pub fn node(&mut self, index: usize) -> &mut Process {
+        self.nodes[index].as_mut().expect("the node runs")
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, index: usize) {
+        self.nodes[index].take().expect("the node runs").kill();
+    }
+
+    pub fn host(&self, index: usize) -> String {
+        let number: usize = self.names[index][1..].parse().expect("p1, p2, ...");
+        format!("{}:{}", self.address, 8000 + number)
+    }
+
+    pub fn url(&self, index: usize) -> String {
+        format!("http://{}", self.host(index))
+    }
+
+    pub fn wait_ready(&self, index: usize) {
+        let url = format!("{}/readyz", self.url(index));
+        wait_until(&format!("{url} is ready"), || {
+            request("GET", &url, None).is_ok_and(|answer| answer.status == 200)
+        });
+    }
+}
+
+/// What a server answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a text")
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+/// One request on a connection of its own; any status is an answer.
+pub fn request(
+    method: &str,
+    url: &str,
+    body: Option<(&str, &[u8])>,
+) -> Result<Answer, ureq::Error> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(20)))
+        .build()
+        .into();
+    let builder = ureq::http::Request::builder().method(method).uri(url);
+    let mut response = match body {
+        None => agent.run(builder.body(()).expect("a request"))?,
+        Some((content_type, bytes)) => {
+            let builder = builder.header("content-type", content_type);
+            agent.run(builder.body(bytes).expect("a request"))?
+        }
+    };
+    let headers = response.headers().iter();
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_string()));
+    Ok(Answer {
+        status: response.status().as_u16(),
+        headers: headers.collect(),
+        body: response.body_mut().with_config().limit(64 << 20).read_to_vec()?,
+    })
+}
+
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A request to the v2 API with a form.
+pub fn form_request(method: &str, url: &str, form: &str) -> Answer {
+    request(method, url, Some((FORM, form.as_bytes())))
+        .unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
+/// A GET that must be answered.
+pub fn get(url: &str) -> Answer {
+    request("GET", url, None).unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
+/// A PUT of raw bytes that must be answered.
+pub fn put(url: &str, body: &[u8]) -> Answer {
+    let body = Some(("application/octet-stream", body));
+    request("PUT", url, body).unwrap_or_else(|error| panic!("{url}: {error}"))
+}
