@@ -1,6 +1,6 @@
 //! Puts load on a cluster and tells each second how it fares.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The most connections, clients or nodes that one run may have.
-const MAX_CLIENTS: usize = 1024;
+/// The most connections to a node, clients or keys.
+const MAX_COUNT: usize = 1024;
 
 const EXAMPLES: &str = "EXAMPLES:
     perseus run --endpoints n1=127.0.0.1:8001,n2=127.0.0.1:8002,n3=127.0.0.1:8003
@@ -68,8 +68,8 @@ struct Run {
 
 fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(count) if (1..=MAX_CLIENTS).contains(&count) => Ok(count),
-        _ => Err(format!("\"{text}\" is not a count; give a number from 1 to {MAX_CLIENTS}")),
+        Ok(count) if (1..=MAX_COUNT).contains(&count) => Ok(count),
+        _ => Err(format!("\"{text}\" is not a count; give a number from 1 to {MAX_COUNT}")),
     }
 }
 
@@ -97,11 +97,11 @@ fn endpoints(run: &Run) -> Result<Vec<Endpoint>, String> {
 }
 
 fn plan(run: Run) -> Result<LoadPlan, String> {
-    let mut plan = LoadPlan::new(endpoints(&run)?, Box::new(std::io::stdout()));
+    let mut plan = LoadPlan::new(endpoints(&run)?, Box::new(io::stdout()));
     plan.format = run.format;
     plan.connections = run.connections;
     plan.clients = run.clients;
-    plan.keys = u32::try_from(run.keys).map_err(|error| error.to_string())?;
+    plan.keys = run.keys;
     plan.duration = run.duration;
     plan.request_timeout = run.timeout;
     plan.quiet = run.quiet;
@@ -115,7 +115,8 @@ fn main() -> ExitCode {
         Err(error)
             if matches!(error.kind, ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed) =>
         {
-            println!("{}", error.message);
+            // As everywhere, a reader that has left is no error.
+            let _ = writeln!(io::stdout(), "{}", error.message);
             return ExitCode::SUCCESS;
         }
         Err(error) => return bad_arguments(&error.message),
@@ -144,7 +145,7 @@ async fn run_plan(plan: LoadPlan) -> ExitCode {
         _ = interrupt.recv() => stopped(&mut load).await,
         _ = terminate.recv() => stopped(&mut load).await,
     };
-    report.map_or(ExitCode::FAILURE, |report| exit_code(&report))
+    exit_code(&report.expect("the load runs on this arbiter, which has not ended"))
 }
 
 async fn stopped(load: &mut LoadHandle) -> Option<LoadReport> {

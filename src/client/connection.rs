@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::{Method, header};
+use awc::http::Method;
+use awc::http::header::{self, HeaderMap};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -137,6 +138,9 @@ impl Connection {
             };
             let mut response = sent.await.map_err(send_error)?;
             let body = response.body().limit(MAX_ANSWER_BYTES).await.map_err(body_error)?;
+            if announced_length(response.headers()).is_some_and(|length| length > body.len()) {
+                return Err(ErrorKind::Closed("inside the answer".to_owned()));
+            }
             Ok((response.status().as_u16(), body))
         };
         let answer = match tokio::time::timeout(self.request_timeout, answer).await {
@@ -174,6 +178,12 @@ fn new_client(request_timeout: Duration) -> awc::Client {
 
 fn path(key: &str) -> String {
     format!("/v2/keys/{}", utf8_percent_encode(key, &IN_PATH))
+}
+
+/// What awc does not check: a connection that breaks inside the body looks
+/// to it like the body's end.
+fn announced_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn send_error(error: SendRequestError) -> ErrorKind {

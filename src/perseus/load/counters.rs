@@ -28,7 +28,7 @@ pub const DOWN_TIME: Duration = Duration::from_secs(10);
 pub struct CounterClient {
     connections: Vec<Connection>,
     nodes: Nodes,
-    keys: u32,
+    keys: usize,
     rng: SmallRng,
 }
 
@@ -56,7 +56,7 @@ impl Nodes {
 impl CounterClient {
     /// A client of these nodes, of which there is at least one, and of the
     /// keys `key1` to `key{keys}`.
-    pub fn new(connections: Vec<Connection>, keys: u32, rng: SmallRng) -> CounterClient {
+    pub fn new(connections: Vec<Connection>, keys: usize, rng: SmallRng) -> CounterClient {
         assert!(!connections.is_empty() && keys > 0, "a client needs a node and a key");
         let nodes = Nodes { down_until: vec![None; connections.len()] };
         CounterClient { connections, nodes, keys, rng }

@@ -19,7 +19,7 @@ pub struct LoadPlan {
     /// Clients, for the counters; at least 1.
     pub clients: usize,
     /// Keys, for the counters; at least 1.
-    pub keys: u32,
+    pub keys: usize,
     /// When to stop; `None`: when told to.
     pub duration: Option<Duration>,
     /// How long one request may take.

@@ -1,0 +1,198 @@
+//! The client of the v2 keys API tells apart what was done, what was not,
+//! and what nobody knows: against a real etcd and against servers that
+//! misbehave.
+
+mod etcd;
+mod misbehaving;
+
+use std::time::Duration;
+
+use etcd::{Etcd, REFUSING_ADDRESS};
+use gryadka::client::{
+    ClientError, Conflict, ConflictReason, Connection, ErrorKind, Expected, MAX_ANSWER_BYTES, Node,
+    StatedOutcome, Written,
+};
+use misbehaving::{Behaviour, Server};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// For a server that never answers.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(200);
+
+fn done(written: Written) -> Node {
+    match written {
+        Written::Done(node) => node,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+fn conflict(written: Written) -> Conflict {
+    match written {
+        Written::Conflict(conflict) => conflict,
+        other => panic!("no conflict: {other:?}"),
+    }
+}
+
+#[actix::test]
+async fn operations_on_a_real_etcd() -> Result<(), ClientError> {
+    let etcd = Etcd::start().await;
+    let mut connection = Connection::new(&etcd.url(), TIMEOUT);
+
+    assert_eq!(connection.get("k").await?, None);
+    let created = done(connection.create("k", "1").await?);
+    assert_eq!(created.value, "1");
+    assert_eq!(created.created_index, created.modified_index);
+    assert_eq!(connection.get("k").await?, Some(created.clone()));
+
+    let exists = conflict(connection.create("k", "2").await?);
+    assert_eq!((exists.reason, exists.cause.as_str()), (ConflictReason::Exists, "/k"));
+    assert_eq!(exists.index, created.modified_index);
+
+    let by_index = Expected::Index(created.modified_index);
+    let swapped = done(connection.compare_and_swap("k", by_index, "2").await?);
+    assert_eq!((swapped.value.as_str(), swapped.created_index), ("2", created.created_index));
+    assert!(swapped.modified_index > created.modified_index);
+
+    let lost = conflict(connection.compare_and_swap("k", by_index, "3").await?);
+    assert_eq!(lost.reason, ConflictReason::CompareFailed);
+    let lost = conflict(connection.compare_and_swap("k", Expected::Value("1"), "3").await?);
+    assert_eq!((lost.reason, lost.cause.as_str()), (ConflictReason::CompareFailed, "[1 != 2]"));
+    let both = Expected::Both { index: swapped.modified_index, value: "2" };
+    assert_eq!(done(connection.compare_and_swap("k", both, "3").await?).value, "3");
+    assert_eq!(done(connection.set("k", "").await?).value, "");
+
+    assert_eq!(done(connection.delete("k").await?).created_index, swapped.modified_index + 2);
+    for written in
+        [connection.delete("k").await?, connection.compare_and_swap("k", by_index, "4").await?]
+    {
+        assert!(matches!(written, Written::NotFound { .. }), "{written:?}");
+    }
+    Ok(())
+}
+
+#[actix::test]
+async fn any_text_is_a_key_and_a_value_of_a_real_etcd() -> Result<(), ClientError> {
+    let etcd = Etcd::start().await;
+    let mut connection = Connection::new(&etcd.url(), TIMEOUT);
+    let texts = ["a b", "a?b=c&d", "a#b", "50%", "a+b", "dir/ключ", "semi;colon", "\"quoted\""];
+    for text in texts {
+        assert_eq!(done(connection.set(text, text).await?).value, text);
+    }
+    for text in texts {
+        let node = connection.get(text).await?;
+        assert_eq!(node.map(|node| node.value).as_deref(), Some(text));
+    }
+    let error = connection.get("dir").await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::BadBody(_)), "{error}");
+    Ok(())
+}
+
+#[actix::test]
+async fn a_refused_connection_is_a_definite_failure() {
+    let mut connection = Connection::new(&format!("http://{}", REFUSING_ADDRESS), TIMEOUT);
+    let error = connection.set("k", "v").await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Connect(_)), "{error}");
+    assert!(error.is_network() && !error.is_unknown());
+}
+
+#[actix::test]
+async fn a_lost_or_late_answer_leaves_a_write_in_doubt() {
+    for behaviour in [
+        Behaviour::CloseInsteadOfAnswer,
+        Behaviour::ResetInsteadOfAnswer,
+        Behaviour::CloseInsideAnswer,
+        Behaviour::NeverAnswer,
+        Behaviour::StopInsideAnswer,
+    ] {
+        let is_timeout = matches!(behaviour, Behaviour::NeverAnswer | Behaviour::StopInsideAnswer);
+        let server = Server::start(behaviour).await;
+        let timeout = if is_timeout { SHORT_TIMEOUT } else { TIMEOUT };
+        let mut connection = Connection::new(server.url(), timeout);
+        for error in [
+            connection.set("k", "v").await.unwrap_err(),
+            connection.create("k", "v").await.unwrap_err(),
+            connection.compare_and_swap("k", Expected::Index(1), "v").await.unwrap_err(),
+            connection.delete("k").await.unwrap_err(),
+        ] {
+            match error.kind {
+                ErrorKind::Timeout(after) => assert!(is_timeout && after == SHORT_TIMEOUT),
+                ErrorKind::Closed(_) => assert!(!is_timeout, "{error}"),
+                _ => panic!("{error}"),
+            }
+            assert!(error.is_unknown() && error.is_network(), "{error}");
+        }
+        assert!(!connection.get("k").await.unwrap_err().is_unknown(), "a read has no effect");
+        assert_eq!(server.connections(), 5, "an error closes the connection");
+    }
+}
+
+#[actix::test]
+async fn statuses_say_whether_a_write_is_in_doubt() {
+    const ETCD_TIMEOUT: &str =
+        r#"{"errorCode":300,"message":"Raft Internal Error","cause":"timed out","index":0}"#;
+    let (failed, unknown) = (Some(StatedOutcome::Failed), Some(StatedOutcome::Unknown));
+    for (status, body, outcome, is_unknown) in [
+        (503, r#"{"outcome":"failed","message":"no quorum"}"#, failed, false),
+        (503, r#"{"outcome":"unknown"}"#, unknown, true),
+        (503, "", None, true),
+        (504, r#"{"outcome":"unknown"}"#, unknown, true),
+        (504, "Gateway Timeout", None, true),
+        (500, ETCD_TIMEOUT, None, true),
+        (429, r#"{"message":"busy"}"#, None, false),
+        (429, "", None, false),
+        (413, "", None, false),
+        (400, r#"{"errorCode":209,"message":"Invalid field","index":0}"#, None, false),
+        (404, "404 page not found", None, false),
+        (412, "", None, false),
+    ] {
+        let server = Server::start(Behaviour::Answer(status, body.to_owned())).await;
+        let mut connection = Connection::new(server.url(), TIMEOUT);
+        let error = connection.set("k", "v").await.unwrap_err();
+        let ErrorKind::Status { status: got, outcome: stated, .. } = &error.kind else {
+            panic!("{status} {body}: {error}");
+        };
+        assert_eq!((*got, *stated), (status, outcome), "{status} {body}");
+        assert_eq!(error.is_unknown(), is_unknown, "{status} {body}");
+        assert!(!error.is_network());
+        assert!(!connection.get("k").await.unwrap_err().is_unknown(), "a read has no effect");
+    }
+}
+
+#[actix::test]
+async fn an_error_shows_what_the_node_said() {
+    let body = r#"{"errorCode":300,"message":"Raft Internal Error","cause":"timed out","index":0}"#;
+    let server = Server::start(Behaviour::Answer(500, body.to_owned())).await;
+    let error = Connection::new(server.url(), TIMEOUT).get("k").await.unwrap_err();
+    let expected =
+        format!("{}: status 500, error 300: Raft Internal Error: timed out", server.url());
+    assert_eq!(error.to_string(), expected);
+}
+
+#[actix::test]
+async fn an_answer_in_another_form_is_refused() {
+    let huge = "x".repeat(MAX_ANSWER_BYTES + 1);
+    for behaviour in [
+        Behaviour::Answer(200, "hello".to_owned()),
+        Behaviour::Answer(201, "{}".to_owned()),
+        Behaviour::Answer(200, huge.clone()),
+        Behaviour::AnswerInChunks(huge),
+    ] {
+        let server = Server::start(behaviour).await;
+        let error = Connection::new(server.url(), TIMEOUT).set("k", "v").await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::BadBody(_)), "{error}");
+        assert!(error.is_unknown(), "success was said, but not what was done");
+    }
+}
+
+#[actix::test]
+async fn answers_without_errors_keep_the_connection() {
+    let node =
+        r#"{"action":"get","node":{"key":"/k","value":"v","modifiedIndex":2,"createdIndex":1}}"#;
+    let server = Server::start(Behaviour::Answer(200, node.to_owned())).await;
+    let mut connection = Connection::new(server.url(), TIMEOUT);
+    for _ in 0..3 {
+        let node = connection.get("k").await.unwrap().unwrap();
+        assert_eq!((node.created_index, node.modified_index), (1, 2));
+        assert_eq!(done(connection.set("k", "v").await.unwrap()), node);
+    }
+    assert_eq!(server.connections(), 1);
+}

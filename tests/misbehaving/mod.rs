@@ -1,0 +1,108 @@
+//! An HTTP server that reads requests properly and answers them badly.
+
+use std::cell::Cell;
+use std::future::pending;
+use std::io;
+use std::rc::Rc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What is done with a request once it was read.
+#[derive(Debug, Clone)]
+pub enum Behaviour {
+    /// Answers with this status and body, and keeps the connection.
+    Answer(u16, String),
+    /// Answers 200 with a chunked body, so that its length is not announced.
+    AnswerInChunks(String),
+    /// Closes the connection.
+    CloseInsteadOfAnswer,
+    /// Resets the connection.
+    ResetInsteadOfAnswer,
+    /// Closes the connection when half of the answer is sent.
+    CloseInsideAnswer,
+    /// Says nothing.
+    NeverAnswer,
+    /// Says nothing more when half of the answer is sent.
+    StopInsideAnswer,
+}
+
+/// A server with one behaviour, on a free port of the loopback.
+pub struct Server {
+    url: String,
+    connections: Rc<Cell<usize>>,
+}
+
+impl Server {
+    /// Serves until the actix system ends.
+    pub async fn start(behaviour: Behaviour) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let connections = Rc::new(Cell::new(0));
+        actix::spawn(accept(listener, behaviour, connections.clone()));
+        Server { url, connections }
+    }
+
+    /// The base address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How many connections were opened.
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+}
+
+async fn accept(listener: TcpListener, behaviour: Behaviour, connections: Rc<Cell<usize>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.set(connections.get() + 1);
+        let behaviour = behaviour.clone();
+        actix::spawn(async move {
+            // It ends with an error when the client leaves, as it should.
+            let _ = serve(stream, behaviour).await;
+        });
+    }
+}
+
+async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> io::Result<()> {
+    const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"action\"";
+    loop {
+        read_request(&mut stream).await?;
+        match &behaviour {
+            Behaviour::Answer(status, body) => {
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await?;
+                stream.write_all(body.as_bytes()).await?;
+            }
+            Behaviour::AnswerInChunks(body) => {
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                let chunk = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+                stream.write_all(chunk.as_bytes()).await?;
+            }
+            Behaviour::CloseInsteadOfAnswer => return Ok(()),
+            Behaviour::ResetInsteadOfAnswer => return stream.set_zero_linger(),
+            Behaviour::CloseInsideAnswer => return stream.write_all(HALF).await,
+            Behaviour::NeverAnswer => pending::<()>().await,
+            Behaviour::StopInsideAnswer => {
+                stream.write_all(HALF).await?;
+                pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Reads one request, its body included.
+async fn read_request(stream: &mut TcpStream) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(())
+}
