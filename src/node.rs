@@ -7,17 +7,21 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Arbiter};
 use actix_web::dev::{Server, Service as _};
 use actix_web::{App, HttpServer, web};
 use futures::FutureExt;
 use futures::future::Either;
 use serde_json::json;
 
-use crate::actors::{Acceptor, Destination, Link, Proposer, Service, Storage};
+use crate::actors::{
+    Acceptor, Destination, Link, LoadGenerator, LoadHandle, Proposer, Service, Storage,
+};
 use crate::caspaxos::{AcceptorId, Configuration};
-use crate::config::{AcceptorPlace, Deployment, Listen, ProposerActor};
+use crate::client::Endpoint;
+use crate::config::{AcceptorPlace, Deployment, Listen, LoadActor, LoadFormat, ProposerActor};
 use crate::http::{self, ClientState, Connections, PeerState};
+use crate::perseus::load::{Format, LoadPlan};
 use crate::store::{EmbeddedStore, Identity, OpenError, RedisStore, open_database};
 
 /// Why a node does not start. Its text names what to change.
@@ -91,6 +95,7 @@ struct Node {
     name: String,
     service: Option<Service>,
     servers: Vec<Server>,
+    load: Option<LoadHandle>,
 }
 
 impl Node {
@@ -118,7 +123,8 @@ impl Node {
         if let (Some(service), Some(proposer)) = (&service, &actors.proposer) {
             servers.extend(listen_for_clients(deployment, service, proposer)?);
         }
-        Ok(Node { name: deployment.node.clone(), service, servers })
+        let load = actors.load.as_ref().map(start_load);
+        Ok(Node { name: deployment.node.clone(), service, servers, load })
     }
 
     async fn run_until(self, stop: impl Future<Output = &'static str>) {
@@ -126,7 +132,18 @@ impl Node {
         for server in self.servers {
             actix::spawn(server.map(|_| ()));
         }
-        let why = stop.await;
+        let why = match self.load {
+            // A node that only puts load on others ends with its load.
+            Some(mut load) if handles.is_empty() => tokio::select! {
+                why = stop => {
+                    load.stop();
+                    load.report().await;
+                    why
+                }
+                _ = load.report() => "the load is over",
+            },
+            Some(_) | None => stop.await,
+        };
         log::info!("{}: {why}; finishing what is under way", self.name);
         if let Some(service) = &self.service {
             service.close();
@@ -199,6 +216,23 @@ fn start_proposer(
     };
     let address = Proposer::start(proposer.id, proposer.configuration(), link_to);
     Ok(Service::new(address.clone().recipient(), address.recipient()))
+}
+
+/// Starts a load on an arbiter of its own, so that a slow reader of its output
+/// holds nothing else up.
+fn start_load(load: &LoadActor) -> LoadHandle {
+    let endpoints = load.endpoints.iter().map(|(name, url)| {
+        Endpoint::new(name, &url.to_string()).expect("the deployment was checked")
+    });
+    let mut plan = LoadPlan::new(endpoints.collect(), Box::new(io::stdout()));
+    plan.connections = load.connections.get() as usize;
+    plan.duration = load.duration_seconds.map(|seconds| Duration::from_secs(seconds.get()));
+    plan.format = match load.format {
+        LoadFormat::Totals => Format::Totals,
+        LoadFormat::Perseus => Format::Perseus,
+        LoadFormat::Counters => Format::Counters,
+    };
+    LoadGenerator::start_on(&Arbiter::new().handle(), plan)
 }
 
 fn listen_for_peers(

@@ -1,12 +1,15 @@
 //! Puts load on a cluster and tells each second how it fares.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use gryadka::actors::{LoadGenerator, LoadHandle};
 use gryadka::client::Endpoint;
+use gryadka::config::Cluster;
 use gryadka::perseus::load::{Format, LoadPlan, LoadReport};
+use gryadka::perseus::parse_duration;
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +20,8 @@ const MAX_COUNT: usize = 1024;
 const EXAMPLES: &str = "EXAMPLES:
     perseus run --endpoints n1=127.0.0.1:8001,n2=127.0.0.1:8002,n3=127.0.0.1:8003
         increments on three nodes, a line a second, until Ctrl-C
+    perseus run --cluster configs/gryadka-cluster.json --duration 1m --format perseus
+        the nodes of a cluster file, with their errors
     perseus run --endpoints 127.0.0.1:2379 --connections 8 --duration 10s --quiet
         ten seconds on an etcd (started with --enable-v2), the summary alone
     perseus run --endpoints n1=127.0.0.1:8001,n2=127.0.0.1:8002 --format counters --clients 5
@@ -40,14 +45,23 @@ enum Arguments {
 struct Run {
     /// The nodes, separated by commas: NAME=ADDRESS, or ADDRESS alone; an
     /// address is http://HOST:PORT or HOST:PORT.
-    #[structopt(long, required = true, use_delimiter = true, value_name = "NODES")]
+    #[structopt(
+        long,
+        required_unless = "cluster",
+        conflicts_with = "cluster",
+        use_delimiter = true,
+        value_name = "NODES"
+    )]
     endpoints: Vec<Endpoint>,
+    /// Takes the nodes from a cluster file.
+    #[structopt(long, parse(from_os_str), value_name = "CLUSTER.json")]
+    cluster: Option<PathBuf>,
     /// Connections to each node; each counts up its own key (totals,
     /// perseus).
     #[structopt(long, default_value = "1", parse(try_from_str = count), value_name = "N")]
     connections: usize,
     /// When to stop: 10s, 2m, 500ms. Without it: at Ctrl-C.
-    #[structopt(long, parse(try_from_str = duration), value_name = "TIME")]
+    #[structopt(long, parse(try_from_str = parse_duration), value_name = "TIME")]
     duration: Option<Duration>,
     /// totals and perseus: increments; counters: clients that race.
     #[structopt(long, default_value = "totals", value_name = "totals|perseus|counters")]
@@ -59,7 +73,7 @@ struct Run {
     #[structopt(long, default_value = "9", parse(try_from_str = count), value_name = "N")]
     keys: usize,
     /// How long a request may take.
-    #[structopt(long, default_value = "1s", parse(try_from_str = duration), value_name = "TIME")]
+    #[structopt(long, default_value = "1s", parse(try_from_str = parse_duration), value_name = "TIME")]
     timeout: Duration,
     /// Prints the summary alone.
     #[structopt(long)]
@@ -73,16 +87,14 @@ fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err(format!("\"{text}\" is no time at all; give more than zero, as 10s")),
-        Err(error) => Err(format!("\"{text}\" is not a time ({error}); write 10s, 2m or 500ms")),
-    }
-}
-
 /// The nodes to put load on.
 fn endpoints(run: &Run) -> Result<Vec<Endpoint>, String> {
+    if let Some(file) = &run.cluster {
+        let cluster = Cluster::load(file).map_err(|error| error.to_string())?;
+        let endpoints = cluster.endpoints().into_iter();
+        let endpoints = endpoints.map(|(name, url)| Endpoint::new(&name, &url));
+        return endpoints.collect::<Result<_, _>>().map_err(|error| error.to_string());
+    }
     let endpoints = run.endpoints.clone();
     for (index, endpoint) in endpoints.iter().enumerate() {
         if endpoints[..index].iter().any(|other| other.name() == endpoint.name()) {
