@@ -4,6 +4,8 @@
 //! Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod recorder;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};

@@ -1,0 +1,86 @@
+//! `gryadka` without arguments: the demonstration that the README starts with.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::{program, wait_until};
+
+/// A base port that no other run of this test has, below the ports that the
+/// system gives to outgoing connections.
+fn base_port(test: u32) -> String {
+    (10_000 + (std::process::id() * 3 + test) % 60 * 300).to_string()
+}
+
+fn demo(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program("gryadka"));
+    command.current_dir(dir).args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// How many processes have this directory as their working directory.
+fn processes_in(dir: &Path) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter(|entry| std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == dir))
+        .count()
+}
+
+/// The columns of the lines of a run.
+fn rows(output: &str) -> Vec<Vec<u64>> {
+    let lines = output.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split('\t').map(|cell| cell.parse().expect(line)).collect()).collect()
+}
+
+#[test]
+fn it_counts_on_all_nodes_leaves_nothing_and_keeps_its_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap();
+    let base_port = base_port(0);
+    for run in 0..2 {
+        let output =
+            demo(&path, &["--duration", "5s", "--base-port", &base_port]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let rows = rows(&text);
+        assert!(rows.len() >= 4, "{text}");
+        for (row, second) in rows.iter().zip(1..) {
+            assert_eq!((row.len(), row[0]), (5, second), "{text}");
+            assert_eq!(row[1], row[2..].iter().sum::<u64>(), "{text}");
+            assert!(second <= 2 || row[2..].iter().all(|count| *count > 0), "{text}");
+        }
+        let kept = if run == 0 { "kept for the next run" } else { "that of an earlier run" };
+        assert!(text.contains(kept), "{text}");
+        assert_eq!(processes_in(&path), 0);
+    }
+}
+
+#[test]
+fn the_nodes_die_with_a_parent_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap();
+    let mut parent =
+        demo(&path, &["--base-port", &base_port(1)]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(parent.stdout.take().unwrap()).lines();
+    let started = lines.map_while(Result::ok).find(|line| line.starts_with("1\t"));
+    assert!(started.is_some() && processes_in(&path) == 4);
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    wait_until("no node is left", || processes_in(&path) == 0);
+}
+
+#[test]
+fn a_taken_port_is_said_with_2_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap();
+    let base_port = base_port(2);
+    let port = base_port.parse::<u16>().unwrap() + 2;
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let output = demo(&path, &["--base-port", &base_port]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("127.0.0.1:{port} cannot be used")), "{said}");
+    assert_eq!(processes_in(&path), 0);
+}

@@ -1,0 +1,143 @@
+//! A node as its operator meets it: starting, stopping, and being told wrong
+//! things.
+
+mod support;
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Instant;
+
+use support::{Cluster, PATIENCE, get, program, put, wait_until};
+
+/// Runs the node with a deployment of this text; its status and what it said.
+fn run_with(deployment: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p1.json"), deployment).unwrap();
+    let mut command = Command::new(program("gryadka"));
+    let output = command.current_dir(dir.path()).arg("p1.json").output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn deployment(address: &str) -> serde_json::Value {
+    serde_json::json!({
+        "cluster": "test", "node": "p1",
+        "listen": {
+            "client": format!("{address}:8001"), "peer": format!("{address}:8101"),
+            "admin": format!("{address}:8201"),
+        },
+        "actors": {
+            "acceptor": { "id": "a1", "storage": { "embedded": {} } },
+            "proposer": {
+                "id": "p1", "acceptors": [{ "id": "a1", "node": "p1" }],
+                "quorum": { "read": 1, "write": 1 },
+            },
+        },
+    })
+}
+
+#[test]
+fn wrong_files_end_with_2_and_one_line_that_helps() {
+    let address = support::own_address();
+    let mut unknown = deployment(&address);
+    unknown["actors"]["proposer"]["quorom"] = 1.into();
+    let mut quorum = deployment(&address);
+    quorum["actors"]["proposer"]["quorum"]["read"] = 2.into();
+    for (text, needles) in [
+        ("{".to_string(), vec!["p1.json", "line 1"]),
+        (unknown.to_string(), vec!["p1.json: actors.proposer", "quorom"]),
+        (quorum.to_string(), vec!["p1.json: actors.proposer.quorum", "2"]),
+    ] {
+        let (status, said) = run_with(&text);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(needles.iter().all(|needle| said.contains(needle)), "{said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    }
+    let missing = Command::new(program("gryadka")).arg("no-such.json").output().unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("no-such.json"));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let address = support::own_address();
+    let _taken = TcpListener::bind(format!("{address}:8001")).unwrap();
+    let (status, said) = run_with(&deployment(&address).to_string());
+    assert_eq!(status, Some(2), "{said}");
+    let line = format!("p1.json: listen.client: {address}:8001 cannot be used");
+    assert!(said.contains(&line), "{said}");
+}
+
+#[test]
+fn a_data_directory_serves_one_process_and_one_acceptor() {
+    let cluster = Cluster::start(1);
+    let second = |file: &str, edit: &dyn Fn(&mut serde_json::Value)| {
+        let path = cluster.dir.path().join("deployment/p1.json");
+        let mut deployment: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        edit(&mut deployment);
+        std::fs::write(cluster.dir.path().join(file), deployment.to_string()).unwrap();
+        let mut command = Command::new(program("gryadka"));
+        let output = command.current_dir(cluster.dir.path()).arg(file).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, said) = second("same.json", &|_| {});
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("data/p1") && said.contains("in use by another process"), "{said}");
+    drop(cluster.nodes.into_iter().next());
+}
+
+#[test]
+fn sigterm_and_ctrl_c_stop_cleanly_and_data_stays() {
+    let mut cluster = Cluster::start(1);
+    for (round, signal) in ["TERM", "INT"].iter().enumerate() {
+        let url = format!("{}/k", cluster.url(0));
+        assert_eq!(put(&url, round.to_string().as_bytes()).status, 204);
+        // A connection that stays open must not hold the node up.
+        let idle = TcpStream::connect(cluster.host(0)).unwrap();
+        let started = Instant::now();
+        cluster.node(0).signal(signal);
+        let status = cluster.node(0).wait();
+        assert_eq!(status.code(), Some(0), "{}", cluster.node(0).log());
+        assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
+        assert!(cluster.node(0).log().contains("p1: stopped"));
+        drop(idle);
+        cluster.launch(0);
+        cluster.wait_ready(0);
+        assert_eq!(get(&url).text(), round.to_string());
+    }
+}
+
+#[test]
+fn what_is_under_way_is_answered_before_the_node_stops() {
+    let mut cluster = Cluster::start(3);
+    // Without its peers a write stays under way until its deadline.
+    cluster.kill(1);
+    cluster.kill(2);
+    let url = format!("{}/k", cluster.url(0));
+    let write = std::thread::spawn(move || put(&url, b"v").status);
+    let mut probe = TcpStream::connect(cluster.host(0)).unwrap();
+    probe.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    cluster.node(0).signal("TERM");
+    assert!([503, 504].contains(&write.join().expect("an answer, not a broken connection")));
+    assert_eq!(cluster.node(0).wait().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_disconnects_cancels_nothing() {
+    let cluster = Cluster::start(3);
+    for number in 0..50 {
+        let mut stream = TcpStream::connect(cluster.host(0)).unwrap();
+        let head = format!("PUT /gone{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv");
+        stream.write_all(head.as_bytes()).unwrap();
+        drop(stream);
+    }
+    // Each was read whole before its connection ended, or not at all; none
+    // leaves a place taken, so that the node goes on to serve.
+    let written = |number: usize| get(&format!("{}/gone{number}", cluster.url(1))).status == 200;
+    let started = Instant::now();
+    let count = || (0..50).filter(|number| written(*number)).count();
+    wait_until("most of the writes took effect", || count() >= 40);
+    assert!(started.elapsed() < PATIENCE);
+}

@@ -1,0 +1,193 @@
+//! Clients that use the v2 API of one node each and record what they see.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use gryadka::kv::{Command, Compare, Key, Verdict};
+use gryadka::perseus::{End, History, Observation, Seen};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+/// What all clients of a test record into.
+pub struct Recorder {
+    origin: Instant,
+    history: Mutex<History>,
+    pub answered: AtomicUsize,
+    pub errors: Mutex<Vec<String>>,
+}
+
+impl Recorder {
+    pub fn new() -> Arc<Recorder> {
+        Arc::new(Recorder {
+            origin: Instant::now(),
+            history: Mutex::default(),
+            answered: AtomicUsize::new(0),
+            errors: Mutex::default(),
+        })
+    }
+
+    fn now_us(&self) -> u64 {
+        self.origin.elapsed().as_micros() as u64
+    }
+
+    pub fn history(&self) -> History {
+        self.history.lock().unwrap().clone()
+    }
+}
+
+/// One client of one node, on a connection of its own.
+pub struct Client {
+    recorder: Arc<Recorder>,
+    number: u64,
+    url: String,
+    agent: ureq::Agent,
+    random: SmallRng,
+    writes: u64,
+    /// Errors are no surprise: the node is going to be killed.
+    pub expects_errors: Arc<AtomicBool>,
+}
+
+impl Client {
+    pub fn new(recorder: &Arc<Recorder>, number: u64, url: String) -> Client {
+        Client {
+            recorder: recorder.clone(),
+            number,
+            url,
+            agent: agent(),
+            random: SmallRng::seed_from_u64(number),
+            writes: 0,
+            expects_errors: Arc::default(),
+        }
+    }
+
+    /// Works on random keys until told to stop.
+    pub fn run(&mut self, keys: &[Key], stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let key = &keys[self.random.random_range(0..keys.len())];
+            let command = self.next_command();
+            self.perform(key, command);
+        }
+    }
+
+    fn next_command(&mut self) -> Command {
+        self.writes += 1;
+        let value = format!("{}-{}", self.number, self.writes);
+        let compare = match self.random.random_range(0..2) {
+            0 => Compare { value: None, index: Some(self.random.random_range(1..500)) },
+            _ => Compare { value: Some(value.clone().into()), index: None },
+        };
+        match self.random.random_range(0..20) {
+            0..8 => Command::Get,
+            8..14 => Command::Set(value.into()),
+            14..16 => Command::Create(value.into()),
+            16 => Command::Update(value.into()),
+            17 => Command::CompareAndSwap(compare, value.into()),
+            18 => Command::Delete,
+            _ => Command::CompareAndDelete(compare),
+        }
+    }
+
+    /// Performs a command and records it.
+    pub fn perform(&mut self, key: &Key, command: Command) {
+        let (at, number) = (self.recorder.now_us(), self.number);
+        let id =
+            self.recorder.history.lock().unwrap().call(number, key.clone(), command.clone(), at);
+        let result = self.ask(key, &command);
+        let end = match result {
+            Ok((status, body)) => end_of(status, &body, self.recorder.now_us()),
+            Err(error) => Err((End::Unknown, error)),
+        };
+        let end = match end {
+            Ok(end) => {
+                self.recorder.answered.fetch_add(1, Ordering::Relaxed);
+                end
+            }
+            Err((end, error)) => {
+                if !self.expects_errors.load(Ordering::Relaxed) {
+                    let error = format!("client {number} of {}: {command:?}: {error}", self.url);
+                    self.recorder.errors.lock().unwrap().push(error);
+                }
+                self.agent = agent();
+                std::thread::sleep(Duration::from_millis(5));
+                end
+            }
+        };
+        self.recorder.history.lock().unwrap().end(id, end);
+    }
+
+    fn ask(&self, key: &Key, command: &Command) -> Result<(u16, Vec<u8>), String> {
+        let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("plain");
+        let comparing = |compare: &Compare| match (&compare.value, compare.index) {
+            (Some(value), _) => format!("prevValue={}", text(value)),
+            (None, index) => format!("prevIndex={}", index.unwrap_or(0)),
+        };
+        let (method, query, value) = match command {
+            Command::Get => ("GET", "quorum=true".to_string(), None),
+            Command::Set(value) => ("PUT", String::new(), Some(value)),
+            Command::Create(value) => ("PUT", "prevExist=false".into(), Some(value)),
+            Command::Update(value) => ("PUT", "prevExist=true".into(), Some(value)),
+            Command::CompareAndSwap(compare, value) => ("PUT", comparing(compare), Some(value)),
+            Command::Delete => ("DELETE", String::new(), None),
+            Command::CompareAndDelete(compare) => ("DELETE", comparing(compare), None),
+            Command::Add(_) | Command::WriteVersion(_) => panic!("not in the v2 API"),
+        };
+        let uri = format!("{}/v2/keys/{key}?{query}", self.url);
+        let request = ureq::http::Request::builder().method(method).uri(uri);
+        let mut response = match value {
+            None => self.agent.run(request.body(()).expect("a request")),
+            Some(value) => {
+                let request = request.header("content-type", super::FORM);
+                self.agent.run(request.body(format!("value={}", text(value))).expect("a request"))
+            }
+        }
+        .map_err(|error| error.to_string())?;
+        let body = response.body_mut().read_to_vec().map_err(|error| error.to_string())?;
+        Ok((response.status().as_u16(), body))
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(10)))
+        .build()
+        .into()
+}
+
+/// What an answer tells, or why it is an error and how the operation ended.
+fn end_of(status: u16, body: &[u8], at: u64) -> Result<End, (End, String)> {
+    let shown = || String::from_utf8_lossy(body).into_owned();
+    let Ok(body) = serde_json::from_slice::<Value>(body) else {
+        return Err((End::Unknown, format!("{status} {}", shown())));
+    };
+    let verdict = match (status, body["errorCode"].as_u64()) {
+        (200 | 201, None) => Verdict::Done,
+        (404, Some(100)) => Verdict::NotFound,
+        (412, Some(105)) => Verdict::AlreadyExists,
+        (412, Some(101)) => Verdict::CompareFailed,
+        _ if body["outcome"] == "failed" => return Err((End::Failed, format!("{status} {body}"))),
+        _ => return Err((End::Unknown, format!("{status} {body}"))),
+    };
+    let after = match verdict {
+        Verdict::Done => seen(&body["node"]),
+        Verdict::NotFound
+        | Verdict::AlreadyExists
+        | Verdict::CompareFailed
+        | Verdict::NotANumber => Seen { modified_index: body["index"].as_u64(), ..Seen::default() },
+    };
+    let before = match &body["prevNode"] {
+        Value::Null => Seen::default(),
+        node => seen(node),
+    };
+    Ok(End::Returned { at, observation: Observation { verdict: Some(verdict), before, after } })
+}
+
+fn seen(node: &Value) -> Seen {
+    Seen {
+        value: Some(node["value"].as_str().map(|text| text.to_string().into())),
+        created_index: node["createdIndex"].as_u64(),
+        modified_index: node["modifiedIndex"].as_u64(),
+    }
+}
