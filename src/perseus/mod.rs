@@ -1,9 +1,27 @@
-//! Perseus: the same load and the same checks on every protocol, and on a
-//! real etcd beside them.
+//! Perseus: load, histories and their judgement; the same on every protocol,
+//! and on a real etcd beside them.
+//!
+//! [`load`] holds the workloads and what is told of them each second. A
+//! [`History`] is what clients asked of the store, when, and what they saw.
+//! [`check`] says whether one register per key, which runs one command after
+//! the other, could have answered so: linearizability (Herlihy and Wing). It
+//! judges from the outside, so the same check serves the simulator, which
+//! knows every outcome in full, and tests over HTTP, which see what an answer
+//! shows.
+//!
+//! This layer knows commands and their outcomes ([`crate::kv`]) and how
+//! clients speak to a node ([`crate::client`]); it does not know which
+//! protocol answered, nor the actors that run it.
 
+mod history;
+mod linearizability;
 pub mod load;
+mod moves;
 
 use std::time::Duration;
+
+pub use history::{End, History, Observation, Operation, OperationId, Seen};
+pub use linearizability::{CheckError, Violation, check};
 
 /// Reads a time as people write it on the command line: 10s, 2m, 500ms.
 /// The error says what was wrong and how to write it.
