@@ -16,7 +16,7 @@ use super::acceptor::{Acceptor, Serve};
 use super::proposer::Ticket;
 use crate::caspaxos::{AcceptorId, Call, Reply};
 use crate::transport::{
-    BATCH_BYTES, BATCH_PATH, Batch, BatchReplies, MAX_BATCH_CALLS, MAX_BODY_BYTES, call_bytes,
+    BATCH_BYTES, BATCH_PATH, Batch, BatchReplies, MAX_BATCH_CALLS, MAX_REPLY_BYTES, call_bytes,
     decode, encode,
 };
 
@@ -210,7 +210,7 @@ async fn exchange(destination: Destination, batch: Batch) -> Result<Vec<Reply>, 
 async fn post(client: &awc::Client, url: &str, body: Vec<u8>) -> Result<Vec<Reply>, String> {
     let request = client.post(format!("{url}{BATCH_PATH}"));
     let mut response = request.send_body(body).await.map_err(|error| error.to_string())?;
-    let body = response.body().limit(MAX_BODY_BYTES + 1024).await;
+    let body = response.body().limit(MAX_REPLY_BYTES + 1024).await;
     let body = body.map_err(|error| error.to_string())?;
     if !response.status().is_success() {
         let start: String = String::from_utf8_lossy(&body).chars().take(300).collect();

@@ -93,8 +93,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Commands under way at once; more are refused as overload.
+    /// Commands under way at once; more are refused as overload. A large value
+    /// counts as several: one for each [`Service::BYTES_PER_PLACE`] bytes.
     pub const MAX_COMMANDS: usize = 4096;
+    /// See [`Service::MAX_COMMANDS`].
+    const BYTES_PER_PLACE: usize = 16 << 10;
     /// Listings under way at once: each may hold tens of MiB.
     pub const MAX_LISTINGS: usize = 4;
     /// How long a command may take.
@@ -123,7 +126,8 @@ impl Service {
         command: Command,
         patience: Duration,
     ) -> Result<Outcome, Refusal> {
-        let permit = self.permit(&self.commands)?;
+        let places = 1 + command.value_bytes() / Self::BYTES_PER_PLACE;
+        let permit = self.permit(&self.commands, places)?;
         let is_read = command.is_read();
         let (answer, result) = oneshot::channel();
         self.submit.do_send(Submit { key, command, patience, answer, permit });
@@ -136,7 +140,7 @@ impl Service {
 
     /// Lists the live records under a prefix.
     pub async fn list(&self, prefix: String) -> Result<Vec<(Key, Record)>, Refusal> {
-        let permit = self.permit(&self.listings)?;
+        let permit = self.permit(&self.listings, 1)?;
         let (answer, result) = oneshot::channel();
         self.list.do_send(List { prefix, patience: Self::PATIENCE, answer, permit });
         match result.await {
@@ -159,11 +163,15 @@ impl Service {
         }
     }
 
-    fn permit(&self, semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+    fn permit(
+        &self,
+        semaphore: &Arc<Semaphore>,
+        places: usize,
+    ) -> Result<OwnedSemaphorePermit, Refusal> {
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Refusal::Failed("the node is stopping; use another one".into()));
         }
-        semaphore.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)
+        semaphore.clone().try_acquire_many_owned(places as u32).map_err(|_| Refusal::Overloaded)
     }
 }
 

@@ -31,7 +31,7 @@ impl Storage {
     /// How many jobs may wait; more are turned away.
     const MAX_JOBS: usize = 4096;
     /// A group is written once it holds this many calls.
-    const MAX_GROUP_CALLS: usize = 4096;
+    const MAX_GROUP_CALLS: usize = 512;
     /// The status of a process whose disk failed (`EX_IOERR` of sysexits).
     pub const EXIT_STATUS: i32 = 74;
 

@@ -5,9 +5,15 @@ use std::time::Duration;
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures::StreamExt;
 use percent_encoding::percent_decode_str;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ApiError;
+use crate::actors::Refusal;
 use crate::kv::MAX_VALUE_BYTES;
+
+/// What all bodies that are being read may hold together, so that many slow
+/// senders cannot fill the memory.
+static READING_BYTES: Semaphore = Semaphore::const_new(256 << 20);
 
 /// How long a client may take to send a body.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,11 +31,18 @@ pub async fn read(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
 
 async fn read_all(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
+    let mut reserved: Option<SemaphorePermit> = None;
     while let Some(chunk) = payload.next().await {
         let broken = |error| ApiError::Malformed(format!("the body is broken: {error}"));
         let chunk = chunk.map_err(broken)?;
         if body.len() + chunk.len() > limit {
             return Err(ApiError::TooLarge(format!("the body is larger than {limit} bytes")));
+        }
+        let more = READING_BYTES.try_acquire_many(chunk.len() as u32);
+        let more = more.map_err(|_| Refusal::Overloaded)?;
+        match &mut reserved {
+            Some(reserved) => reserved.merge(more),
+            None => reserved = Some(more),
         }
         body.extend_from_slice(&chunk);
     }

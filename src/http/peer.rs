@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::body;
 use crate::actors::{Acceptor, Serve};
 use crate::caspaxos::AcceptorId;
-use crate::transport::{Batch, MAX_BODY_BYTES, decode, encode_replies};
+use crate::transport::{Batch, MAX_REQUEST_BYTES, decode, encode_replies};
 
 /// What the peer API knows of its node.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub async fn batch(
     if request.method() != actix_web::http::Method::POST {
         return HttpResponse::MethodNotAllowed().insert_header(("Allow", "POST")).finish();
     }
-    let body = match body::read(payload, MAX_BODY_BYTES).await {
+    let body = match body::read(payload, MAX_REQUEST_BYTES).await {
         Ok(body) => body,
         Err(error) => return actix_web::ResponseError::error_response(&error),
     };

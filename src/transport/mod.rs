@@ -12,13 +12,16 @@ use crate::caspaxos::{AcceptorId, Call, Reply};
 pub const WIRE_VERSION: u8 = 1;
 
 /// The most calls in one batch.
-pub const MAX_BATCH_CALLS: usize = 1024;
+pub const MAX_BATCH_CALLS: usize = 256;
 
 /// A batch ends once its calls reach this many bytes of keys and values.
 pub const BATCH_BYTES: usize = 4 << 20;
 
-/// The largest request or reply body: a batch, its last call and the framing.
-pub const MAX_BODY_BYTES: usize = 64 << 20;
+/// The largest request body: a full batch, its last call and the framing.
+pub const MAX_REQUEST_BYTES: usize = 2 * BATCH_BYTES;
+
+/// The largest reply body; replies that do not fit are left out.
+pub const MAX_REPLY_BYTES: usize = 64 << 20;
 
 /// The path of the peer listener that takes batches.
 pub const BATCH_PATH: &str = "/peer/v1/batch";
@@ -82,12 +85,12 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, WireError> {
     }
 }
 
-/// Encodes as many of the replies as fit in [`MAX_BODY_BYTES`].
+/// Encodes as many of the replies as fit in [`MAX_REPLY_BYTES`].
 pub fn encode_replies(mut replies: Vec<Reply>) -> Vec<u8> {
     let mut bytes = 0;
     let fitting = replies.iter().take_while(|reply| {
         bytes += reply_bytes(reply);
-        bytes < MAX_BODY_BYTES
+        bytes < MAX_REPLY_BYTES
     });
     let count = fitting.count();
     replies.truncate(count);
@@ -192,7 +195,7 @@ mod tests {
         let record = Record { value: Some(vec![0; 1 << 20].into()), ..Record::default() };
         let reply = Reply::WasRead { accepted: ballot(1), record };
         let body = encode_replies(vec![reply; 70]);
-        assert!(body.len() <= MAX_BODY_BYTES);
+        assert!(body.len() <= MAX_REPLY_BYTES);
         assert_eq!(decode::<BatchReplies>(&body).unwrap().replies.len(), 63);
     }
 }
