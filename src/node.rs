@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,10 +18,12 @@ use crate::actors::{
 };
 use crate::caspaxos::{AcceptorId, Configuration};
 use crate::client::Endpoint;
-use crate::config::{AcceptorPlace, Deployment, Listen, LoadActor, LoadFormat, ProposerActor};
+use crate::config::{
+    AcceptorPlace, Deployment, Listen, LoadActor, LoadFormat, ProposerActor, RedisAddress,
+};
 use crate::http::{self, ClientState, Connections, PeerState};
 use crate::perseus::load::{Format, LoadPlan};
-use crate::store::{EmbeddedStore, Identity, OpenError, RedisStore, open_database};
+use crate::store::{EmbeddedStore, Identity, OpenError, RedisError, RedisStore};
 
 /// Why a node does not start. Its text names what to change.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,14 @@ pub enum StartError {
         acceptor: AcceptorId,
         /// What is wrong with it.
         error: OpenError,
+    },
+    /// The Redis server of an acceptor may forget what it acknowledges.
+    #[error("acceptor {acceptor}: {error}")]
+    Redis {
+        /// The acceptor.
+        acceptor: AcceptorId,
+        /// What is wrong with it.
+        error: RedisError,
     },
     /// The storage thread of an acceptor cannot be started.
     #[error("acceptor {acceptor}: its storage thread cannot be started: {error}")]
@@ -161,12 +170,30 @@ fn open_embedded(
     acceptor: &AcceptorId,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Addr<Acceptor>, StartError> {
-    let failed = |error| StartError::Store { acceptor: acceptor.clone(), error };
     let identity = Identity { cluster: deployment.cluster.clone(), acceptor: acceptor.clone() };
-    let directory: PathBuf = deployment.data_dir.join("store");
-    let database = open_database(&directory).map_err(failed)?;
-    let store = EmbeddedStore::new(database, &identity).map_err(failed)?;
+    let store = EmbeddedStore::open(&deployment.data_dir.join("store"), identity)
+        .map_err(|error| StartError::Store { acceptor: acceptor.clone(), error })?;
     start_acceptor(acceptor, Storage::start(acceptor.clone(), Box::new(store)), threads)
+}
+
+/// An unsafe server is the operator's business; one that is away may come back.
+fn open_redis(
+    deployment: &Deployment,
+    acceptor: &AcceptorId,
+    address: &RedisAddress,
+    is_transient: bool,
+) -> Result<RedisStore, StartError> {
+    let mut store = RedisStore::new(address.clone(), &deployment.cluster, is_transient);
+    match store.check() {
+        Ok(()) => {}
+        Err(error @ RedisError::Unreachable { .. }) => {
+            log::warn!("acceptor {acceptor} is away and will be tried again: {error}");
+        }
+        Err(error @ RedisError::Unsafe { .. }) => {
+            return Err(StartError::Redis { acceptor: acceptor.clone(), error });
+        }
+    }
+    Ok(store)
 }
 
 fn start_acceptor(
@@ -190,11 +217,8 @@ fn start_proposer(
     for acceptor in &proposer.acceptors {
         let destination = match (&acceptor.place, &own) {
             (AcceptorPlace::Redis { storage, is_transient }, _) => {
-                let failed = |error| StartError::Store { acceptor: acceptor.id.clone(), error };
-                let (host, port) = (&storage.host, storage.port);
-                let cluster = &deployment.cluster;
-                let store = RedisStore::open(host, port, cluster, *is_transient);
-                let store = Box::new(store.map_err(failed)?);
+                let store = open_redis(deployment, &acceptor.id, storage, *is_transient)?;
+                let store = Box::new(store);
                 let started = Storage::start(acceptor.id.clone(), store);
                 Destination::Local(start_acceptor(&acceptor.id, started, threads)?)
             }

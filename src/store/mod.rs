@@ -2,6 +2,27 @@
 //!
 //! A store runs the pure steps of [`caspaxos::acceptor`](crate::caspaxos::acceptor)
 //! on what it holds. It does not know who asks, nor when.
+//!
+//! | store | where | a reply is durable because |
+//! |---|---|---|
+//! | [`EmbeddedStore`] | files of the node, through fjall | the batch was fsynced before `serve` returned |
+//! | [`RedisStore`] | a Redis server, one Lua script per step | `appendfsync always` is demanded of the server |
+//! | [`MemoryStore`] | nowhere | it is not: for tests only |
+//!
+//! `tests/store_contract.rs` holds all three to the same promises.
+
+mod embedded;
+mod embedded_batch;
+mod embedded_open;
+mod encoding;
+mod memory;
+mod page;
+mod redis;
+
+pub use self::redis::{RedisError, RedisStore};
+pub use embedded::EmbeddedStore;
+pub use embedded_open::{Identity, OpenError, open_database};
+pub use memory::MemoryStore;
 
 use crate::caspaxos::{Call, Reply};
 
@@ -14,7 +35,7 @@ pub trait AcceptorStore: Send {
 }
 
 /// Why a store gave no replies. The calls may have been served or not.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The disk failed or its content is damaged. Nothing may be answered any
     /// more: the process must end, since a failed fsync cannot be retried.

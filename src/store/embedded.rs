@@ -1,0 +1,82 @@
+//! Registers in an embedded store on the node's own disk: fjall, a
+//! log-structured merge tree behind a journal.
+//!
+//! A batch of calls reads each register at most once, runs the acceptor's
+//! steps on it in memory, and commits all writes as one journal batch with one
+//! fsync. Only then are there replies (design rule 3). A batch that changes
+//! nothing does not touch the disk.
+
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, PersistMode};
+
+use super::embedded_batch::{Batch, Changes};
+use super::embedded_open::{self, Acceptor, Identity, LEAST_EPOCH, OpenError, open_database};
+use super::{AcceptorStore, StoreError, encoding};
+use crate::caspaxos::{Call, Reply};
+
+/// An acceptor's memory on the disk of its node.
+pub struct EmbeddedStore {
+    database: Database,
+    directory: PathBuf,
+    acceptor: Acceptor,
+    /// The error after which nothing is served any more.
+    broken: Option<StoreError>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a directory of its own.
+    pub fn open(directory: &Path, identity: Identity) -> Result<Self, OpenError> {
+        Self::new(open_database(directory)?, directory, identity)
+    }
+
+    /// Opens the store in a database that others use too. `directory` is where
+    /// the database is, for messages.
+    pub fn new(
+        database: Database,
+        directory: &Path,
+        identity: Identity,
+    ) -> Result<Self, OpenError> {
+        let acceptor = embedded_open::open_acceptor(&database, directory, identity)?;
+        Ok(EmbeddedStore { database, directory: directory.into(), acceptor, broken: None })
+    }
+
+    fn serve_batch(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError> {
+        let mut batch = Batch::new(&self.acceptor, &self.directory);
+        let replies = calls.iter().map(|call| batch.serve(call)).collect::<Result<_, _>>()?;
+        let changes = batch.into_changes();
+        if !changes.is_empty() {
+            self.commit(changes)?;
+        }
+        Ok(replies)
+    }
+
+    /// Makes the changes durable, all or none.
+    fn commit(&mut self, changes: Changes) -> Result<(), StoreError> {
+        // fdatasync is enough: it writes the length of a journal that grew.
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for (key, register) in &changes.registers {
+            batch.insert(&self.acceptor.registers, key.as_str(), encoding::encode(register));
+        }
+        if let Some(least) = changes.least {
+            batch.insert(&self.acceptor.meta, LEAST_EPOCH, least.0.to_be_bytes());
+        }
+        batch.commit().map_err(|error| StoreError::Broken {
+            path: self.directory.join("*.jnl").display().to_string(),
+            why: format!("writing or fsync of the journal failed: {error}"),
+        })?;
+        self.acceptor.least = changes.least.unwrap_or(self.acceptor.least);
+        Ok(())
+    }
+}
+
+impl AcceptorStore for EmbeddedStore {
+    fn serve(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        // After a failed fsync nobody knows what is on the disk, and a second
+        // fsync would report success for pages that the first one dropped.
+        self.serve_batch(calls).inspect_err(|error| self.broken = Some(error.clone()))
+    }
+}

@@ -1,0 +1,26 @@
+-- Design rule 2, as src/caspaxos/acceptor.rs has it: accepts a value unless a
+-- higher ballot is promised or one at least as high is accepted. The same
+-- value under the same ballot is a message that came twice; another value
+-- under the same ballot is an alarm.
+-- ARGV: 2 the ballot, 3 the ballot to promise, 4 the value, 5 the key.
+
+local ballot, next_ballot, value = ARGV[2], ARGV[3], ARGV[4]
+local promise, accepted = ballots()
+if ballot == accepted and ballot ~= ZERO then
+  if value == redis.call('HGET', KEYS[1], 'value') then
+    return { 'accepted' }
+  end
+  return conflict(promise, accepted, true)
+end
+if below(ballot, promise) or not below(accepted, ballot) then
+  return conflict(promise, accepted, false)
+end
+if below(promise, next_ballot) then
+  promise = next_ballot
+end
+if below(promise, ballot) then
+  promise = ballot
+end
+redis.call('HSET', KEYS[1], 'promise', promise, 'accepted', ballot, 'value', value)
+redis.call('ZADD', KEYS[2], 0, ARGV[5])
+return { 'accepted' }

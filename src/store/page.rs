@@ -1,0 +1,60 @@
+//! One page of a listing, filled in key order.
+
+use crate::caspaxos::acceptor::Register;
+use crate::caspaxos::{ListEntry, ListPage, ListRequest};
+use crate::kv::Key;
+
+/// The most that one page holds, whatever was asked for: a page and the entry
+/// that overflows it must fit into one message between nodes.
+pub const LIMIT_BYTES: u32 = 4 << 20;
+
+/// The limit that holds for a request.
+pub fn limit_bytes(request: &ListRequest) -> usize {
+    request.limit_bytes.min(LIMIT_BYTES) as usize
+}
+
+/// The least key that may be listed, and whether it is itself excluded.
+pub fn lower_bound(request: &ListRequest) -> (&str, bool) {
+    match &request.after {
+        Some(after) if after.as_str() >= request.prefix.as_str() => (after.as_str(), true),
+        Some(_) | None => (request.prefix.as_str(), false),
+    }
+}
+
+/// A page being filled.
+pub struct PageBuilder {
+    page: ListPage,
+    bytes: usize,
+    limit_bytes: usize,
+}
+
+impl PageBuilder {
+    /// An empty page.
+    pub fn new(request: &ListRequest) -> Self {
+        PageBuilder { page: ListPage::default(), bytes: 0, limit_bytes: limit_bytes(request) }
+    }
+
+    /// True once no more registers are wanted.
+    pub fn is_full(&self) -> bool {
+        self.page.more_after.is_some()
+    }
+
+    /// Takes in the next register; skips it when nothing was accepted.
+    pub fn push(&mut self, key: &Key, register: &Register) {
+        if register.accepted.is_zero() {
+            return;
+        }
+        let record = register.value.record.clone();
+        self.bytes += key.as_str().len() + record.value.as_ref().map_or(0, |value| value.len());
+        let entry = ListEntry { key: key.clone(), accepted: register.accepted, record };
+        self.page.entries.push(entry);
+        if self.bytes >= self.limit_bytes {
+            self.page.more_after = Some(key.clone());
+        }
+    }
+
+    /// The page.
+    pub fn build(self) -> ListPage {
+        self.page
+    }
+}

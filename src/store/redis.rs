@@ -1,0 +1,230 @@
+//! Registers in a Redis server, as in Gryadka: each step of the acceptor is a
+//! Lua script, which Redis runs alone and makes durable before it answers.
+//!
+//! The scripts in `lua/` follow [`acceptor`](crate::caspaxos::acceptor) line
+//! by line; ballots are fixed-width text there, since a number in Lua is a
+//! double. The calls of a batch travel as one pipeline. They are not one
+//! transaction: another proposer's steps may run between them, which is fine,
+//! since every step stands for itself.
+//!
+//! What it leaves out: Sentinel and Redis Cluster failover. They promote
+//! replicas that may have missed acknowledged writes.
+
+mod scripts;
+mod settings;
+
+use std::time::{Duration, Instant};
+
+use redis::io::tcp::TcpSettings;
+use redis::{
+    Client, Connection, IntoConnectionInfo, Pipeline, RedisResult, ServerErrorKind, Value,
+};
+
+use self::scripts::{Names, Naming, Scripts};
+use super::{AcceptorStore, StoreError};
+use crate::caspaxos::{Call, Reply, Request};
+use crate::config::RedisAddress;
+
+/// How long connecting may take, and each wait for the server after that.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a server that could not be reached is left alone; doubles each
+/// time up to the greatest, so that a dead one costs little.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+const GREATEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why a Redis server does not serve as an acceptor's memory.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisError {
+    /// It cannot be reached now; a later attempt may succeed.
+    #[error("{server}: {why}")]
+    Unreachable {
+        /// The address of the server.
+        server: String,
+        /// How it failed.
+        why: String,
+    },
+    /// It may forget what it acknowledges. It is refused until an operator
+    /// changes that, or declares the acceptor transient.
+    #[error(
+        "{server} is unsafe: {why}; to fix it: {remedy}; \
+         or set \"isTransient\": true if losing its data is fine"
+    )]
+    Unsafe {
+        /// The address of the server.
+        server: String,
+        /// The setting, its value, and what it leads to.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        match error {
+            RedisError::Unreachable { server, why } => StoreError::Unreachable { server, why },
+            RedisError::Unsafe { ref server, .. } => {
+                StoreError::Unreachable { server: server.clone(), why: error.to_string() }
+            }
+        }
+    }
+}
+
+/// An acceptor's memory in a Redis server. Every call blocks.
+pub struct RedisStore {
+    address: RedisAddress,
+    /// Whether a server that may forget is taken all the same.
+    is_transient: bool,
+    names: Names,
+    scripts: Scripts,
+    link: Link,
+}
+
+/// The state of the connection.
+enum Link {
+    Idle,
+    Up(Connection),
+    /// Not tried again before `until`.
+    Down {
+        until: Instant,
+        pause: Duration,
+        error: StoreError,
+    },
+}
+
+impl RedisStore {
+    /// A store in the server at `address`, for the registers of `cluster`. It
+    /// connects at the first call. With `is_transient` a server is taken whose
+    /// settings let it forget what it acknowledged.
+    pub fn new(address: RedisAddress, cluster: &str, is_transient: bool) -> Self {
+        RedisStore {
+            address,
+            is_transient,
+            names: Names::new(cluster),
+            scripts: Scripts::new(),
+            link: Link::Idle,
+        }
+    }
+
+    /// Connects now, whatever happened before, and says whether the server is
+    /// fit. Meant for the start of a node: an unsafe server is the operator's
+    /// business, an unreachable one may come back.
+    pub fn check(&mut self) -> Result<(), RedisError> {
+        self.link = Link::Up(self.connect()?);
+        Ok(())
+    }
+
+    fn connect(&self) -> Result<Connection, RedisError> {
+        let failed = |error: redis::RedisError| unreachable(&self.address, error.to_string());
+        let server = (self.address.host.as_str(), self.address.port).into_connection_info();
+        // Without Nagle's algorithm, which would hold back the end of a batch.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let server = server.map_err(failed)?.set_tcp_settings(tcp);
+        let client = Client::open(server).map_err(failed)?;
+        let mut connection = client.get_connection_with_timeout(TIMEOUT).map_err(failed)?;
+        connection.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
+        connection.set_write_timeout(Some(TIMEOUT)).map_err(failed)?;
+        // Again at each connection: the server may be another one by now.
+        if !self.is_transient {
+            settings::check(&mut connection, &self.address)?;
+        }
+        self.scripts.load(&mut connection).map_err(failed)?;
+        Ok(connection)
+    }
+
+    /// Takes the connection out, so that it is gone unless the batch succeeds:
+    /// after an error, late answers would be taken for those of other calls.
+    fn take_connection(&mut self) -> Result<Connection, StoreError> {
+        let pause = match std::mem::replace(&mut self.link, Link::Idle) {
+            Link::Up(connection) => return Ok(connection),
+            Link::Idle => LEAST_PAUSE,
+            Link::Down { until, pause, error } if Instant::now() < until => {
+                self.link = Link::Down { until, pause, error: error.clone() };
+                return Err(error);
+            }
+            Link::Down { pause, .. } => (pause * 2).min(GREATEST_PAUSE),
+        };
+        self.connect().map_err(|error| {
+            log::warn!("cannot use {error}");
+            let error = StoreError::from(error);
+            let until = Instant::now() + pause;
+            self.link = Link::Down { until, pause, error: error.clone() };
+            error
+        })
+    }
+
+    fn serve_on(
+        &self,
+        connection: &mut Connection,
+        calls: &[Call],
+    ) -> Result<Vec<Reply>, StoreError> {
+        let failed = |why| StoreError::from(unreachable(&self.address, why));
+        let client_failed = |error: redis::RedisError| failed(error.to_string());
+        let command = |call, naming| self.scripts.command(&self.names, call, naming);
+        let mut answers = run(connection, calls.iter().map(|call| command(call, Naming::Hash)))
+            .map_err(client_failed)?;
+        // Somebody flushed the scripts. Only what was not served runs again: a
+        // prepare that was served would meet its own promise and be refused.
+        let flushed: Vec<usize> =
+            (0..calls.len()).filter(|&at| answers[at].as_ref().is_err_and(is_no_script)).collect();
+        if !flushed.is_empty() {
+            self.scripts.load(connection).map_err(client_failed)?;
+            // By their texts, in case they are flushed at once again.
+            let commands = flushed.iter().map(|&at| command(&calls[at], Naming::Text));
+            let again = run(connection, commands).map_err(client_failed)?;
+            flushed.iter().zip(again).for_each(|(&at, answer)| answers[at] = answer);
+        }
+        let reply = |(call, answer): (&Call, RedisResult<Value>)| {
+            self.read(call, answer.map_err(client_failed)?).map_err(failed)
+        };
+        calls.iter().zip(answers).map(reply).collect()
+    }
+
+    fn read(&self, call: &Call, answer: Value) -> Result<Reply, String> {
+        let answer = scripts::parse(answer)?;
+        if let (true, Request::Accept { key, ballot, .. }) = (answer.is_alarm, &call.request) {
+            log::error!(
+                "ALARM: two values under ballot {ballot:?} of key {key:?} on {}: a proposer broke \
+                 the protocol; the second value was refused",
+                self.address
+            );
+        }
+        Ok(answer.reply)
+    }
+}
+
+impl AcceptorStore for RedisStore {
+    fn serve(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError> {
+        let mut connection = self.take_connection()?;
+        let replies = self.serve_on(&mut connection, calls)?;
+        self.link = Link::Up(connection);
+        Ok(replies)
+    }
+}
+
+/// Sends the commands as one pipeline; one answer or error each.
+fn run(
+    connection: &mut Connection,
+    commands: impl Iterator<Item = redis::Cmd>,
+) -> RedisResult<Vec<RedisResult<Value>>> {
+    let mut pipeline = Pipeline::new();
+    commands.for_each(|command| {
+        pipeline.add_command(command);
+    });
+    let answers: Vec<RedisResult<Value>> = pipeline.ignore_errors().query(connection)?;
+    assert_eq!(answers.len(), pipeline.len(), "the client matches answers to commands");
+    Ok(answers)
+}
+
+fn is_no_script(error: &redis::RedisError) -> bool {
+    error.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// What messages call the server.
+fn name(address: &RedisAddress) -> String {
+    format!("redis://{address}")
+}
+
+fn unreachable(address: &RedisAddress, why: String) -> RedisError {
+    RedisError::Unreachable { server: name(address), why }
+}

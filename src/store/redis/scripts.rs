@@ -1,0 +1,244 @@
+//! The Lua steps, and how calls and replies look to them.
+
+use redis::{Cmd, Connection, RedisResult, Script, Value as RedisValue};
+
+use crate::caspaxos::{
+    Ballot, Call, Epoch, ListEntry, ListPage, ListRequest, Reply, Request, Value,
+};
+use crate::kv::Key;
+use crate::store::{encoding, page};
+
+/// The scripts, one per kind of request.
+pub struct Scripts {
+    prepare: Step,
+    accept: Step,
+    read: Step,
+    list: Step,
+}
+
+/// A script by its text and by its hash.
+struct Step {
+    text: &'static str,
+    script: Script,
+}
+
+impl Step {
+    fn new(text: &'static str) -> Self {
+        Step { text, script: Script::new(text) }
+    }
+}
+
+/// How a command names its script.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// By its hash, which works once the script is loaded.
+    Hash,
+    /// By its whole text, which always works.
+    Text,
+}
+
+/// How the keys of one cluster are called in Redis. The braces keep them on
+/// one node where Redis runs as a cluster.
+pub struct Names {
+    /// What the names of the registers begin with.
+    registers: String,
+    /// The sorted set of the keys with an accepted value.
+    index: String,
+    /// The least epoch.
+    epoch: String,
+}
+
+impl Names {
+    /// The names for a cluster.
+    pub fn new(cluster: &str) -> Self {
+        Names {
+            registers: format!("gryadka:{{{cluster}}}:r:"),
+            index: format!("gryadka:{{{cluster}}}:index"),
+            epoch: format!("gryadka:{{{cluster}}}:epoch"),
+        }
+    }
+}
+
+impl Scripts {
+    /// The scripts of this version.
+    pub fn new() -> Self {
+        macro_rules! step {
+            ($file:literal) => {
+                Step::new(concat!(include_str!("../lua/common.lua"), include_str!($file)))
+            };
+        }
+        Scripts {
+            prepare: step!("../lua/prepare.lua"),
+            accept: step!("../lua/accept.lua"),
+            read: step!("../lua/read.lua"),
+            list: step!("../lua/list.lua"),
+        }
+    }
+
+    /// Loads all of them, so that they can be named by their hashes.
+    pub fn load(&self, connection: &mut Connection) -> RedisResult<()> {
+        let steps = [&self.prepare, &self.accept, &self.read, &self.list];
+        steps.iter().try_for_each(|step| step.script.load(connection).map(drop))
+    }
+
+    /// The command that runs the step of a call.
+    pub fn command(&self, names: &Names, call: &Call, naming: Naming) -> Cmd {
+        let epoch = format!("{:020}", call.epoch.0);
+        let start = |step: &Step, register: String| {
+            let mut command = match naming {
+                Naming::Hash => redis::cmd("EVALSHA").arg(step.script.get_hash()).clone(),
+                Naming::Text => redis::cmd("EVAL").arg(step.text).clone(),
+            };
+            command.arg(3).arg(register).arg(&names.index).arg(&names.epoch).arg(&epoch);
+            command
+        };
+        let register = |key: &Key| format!("{}{key}", names.registers);
+        match &call.request {
+            Request::Prepare { key, ballot } => {
+                let mut command = start(&self.prepare, register(key));
+                command.arg(ballot.to_sortable());
+                command
+            }
+            Request::Accept { key, ballot, value, next } => {
+                let mut command = start(&self.accept, register(key));
+                command.arg(ballot.to_sortable()).arg(next.to_sortable());
+                command.arg(encoding::encode(value)).arg(key.as_str());
+                command
+            }
+            Request::Read { key } => start(&self.read, register(key)),
+            Request::List(request) => {
+                let mut command = start(&self.list, names.registers.clone());
+                let (from, to) = bounds(request);
+                command.arg(from).arg(to).arg(page::limit_bytes(request));
+                command
+            }
+        }
+    }
+}
+
+/// The bounds of a listing for ZRANGEBYLEX. Keys are UTF-8, in which no byte
+/// is 0xff, so all that begin with the prefix are below prefix and 0xff.
+fn bounds(request: &ListRequest) -> (String, Vec<u8>) {
+    let (least, is_excluded) = page::lower_bound(request);
+    let from = format!("{}{least}", if is_excluded { '(' } else { '[' });
+    let to = match request.prefix.as_bytes() {
+        [] => b"+".to_vec(),
+        prefix => [b"(", prefix, b"\xff"].concat(),
+    };
+    (from, to)
+}
+
+/// What a script answered.
+pub struct Answer {
+    /// The reply to the call.
+    pub reply: Reply,
+    /// Two values came under one ballot.
+    pub is_alarm: bool,
+}
+
+/// Reads the answer of a script; the error says what is wrong with it.
+pub fn parse(answer: RedisValue) -> Result<Answer, String> {
+    let RedisValue::Array(fields) = answer else {
+        return Err(format!("a script answered {answer:?}, which is no list"));
+    };
+    let mut fields = Fields(fields.into_iter());
+    let kind = fields.text()?;
+    let mut is_alarm = false;
+    let reply = match kind.as_str() {
+        "prepared" => Reply::Prepared { accepted: fields.ballot()?, value: fields.value()? },
+        "accepted" => Reply::Accepted,
+        "conflict" => {
+            let seen = fields.ballot()?;
+            is_alarm = fields.text()? == "alarm";
+            Reply::Conflict { seen }
+        }
+        "was_read" => {
+            let accepted = fields.ballot()?;
+            Reply::WasRead { accepted, record: fields.value()?.record }
+        }
+        "listed" => Reply::Listed(fields.page()?),
+        "fenced" => {
+            let digits = fields.text()?;
+            let least = digits.parse().map_err(|_| format!("the epoch {digits:?} is damaged"))?;
+            Reply::Fenced { least: Epoch(least) }
+        }
+        kind => return Err(format!("a script answered an unknown {kind:?}")),
+    };
+    Ok(Answer { reply, is_alarm })
+}
+
+/// The fields of a script's answer that are not read yet.
+struct Fields(std::vec::IntoIter<RedisValue>);
+
+impl Fields {
+    /// `None` for Lua's `false`: a field of the register that is missing.
+    fn bytes(&mut self) -> Result<Option<Vec<u8>>, String> {
+        match self.0.next() {
+            Some(RedisValue::BulkString(bytes)) => Ok(Some(bytes)),
+            Some(RedisValue::Nil) => Ok(None),
+            Some(other) => Err(format!("a script answered {other:?} where text belongs")),
+            None => Err("the answer of a script ends too soon".into()),
+        }
+    }
+
+    fn text(&mut self) -> Result<String, String> {
+        let bytes = self.bytes()?.unwrap_or_default();
+        String::from_utf8(bytes).map_err(|error| format!("{error}"))
+    }
+
+    fn ballot(&mut self) -> Result<Ballot, String> {
+        let text = self.text()?;
+        Ballot::from_sortable(&text).ok_or_else(|| format!("the ballot {text:?} is damaged"))
+    }
+
+    fn value(&mut self) -> Result<Value, String> {
+        match self.bytes()? {
+            None => Ok(Value::default()),
+            Some(bytes) => {
+                encoding::decode(&bytes).map_err(|why| format!("a value is damaged: {why}"))
+            }
+        }
+    }
+
+    fn page(&mut self) -> Result<ListPage, String> {
+        let is_cut = self.text()? == "more";
+        let mut entries = Vec::with_capacity(self.0.len() / 3);
+        while self.0.len() > 0 {
+            let text = self.text()?;
+            let key = Key::try_from(text.as_str()).map_err(|error| error.to_string())?;
+            let accepted = self.ballot()?;
+            entries.push(ListEntry { key, accepted, record: self.value()?.record });
+        }
+        let last = entries.last().map(|entry| entry.key.clone());
+        Ok(ListPage { entries, more_after: last.filter(|_| is_cut) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scripts_know_the_zero_ballot() {
+        assert!(include_str!("../lua/common.lua").contains(&Ballot::ZERO.to_sortable()));
+    }
+
+    #[test]
+    fn answers_that_no_script_gives_are_errors() {
+        let text = |text: &str| RedisValue::BulkString(text.into());
+        let zero = text(&Ballot::ZERO.to_sortable());
+        let bad = [
+            RedisValue::Nil,
+            RedisValue::Array(vec![]),
+            RedisValue::Array(vec![text("promised")]),
+            RedisValue::Array(vec![text("prepared"), text("7")]),
+            RedisValue::Array(vec![text("prepared"), zero.clone()]),
+            RedisValue::Array(vec![text("prepared"), zero.clone(), text("\u{9}")]),
+            RedisValue::Array(vec![text("fenced"), text("seven")]),
+            RedisValue::Array(vec![text("listed"), text(""), text(""), zero]),
+        ];
+        for answer in bad {
+            assert!(parse(answer.clone()).is_err(), "{answer:?}");
+        }
+    }
+}

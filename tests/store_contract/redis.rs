@@ -1,0 +1,183 @@
+//! What is true of Redis only.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use gryadka::caspaxos::{Ballot, Reply};
+use gryadka::store::{AcceptorStore, RedisError, RedisStore};
+
+use crate::redis_server::{RedisServer, wait_until};
+use crate::subject::*;
+
+#[test]
+fn flushed_scripts_are_loaded_again_and_nothing_is_served_twice() {
+    let server = RedisServer::start(&[]);
+    let mut subject = RedisSubject::new(server.clone());
+    subject.ask(put("k", 1, "a"));
+    for counter in 2..20 {
+        server.lock().unwrap().command("SCRIPT FLUSH");
+        // A prepare that ran twice would be refused by its own promise.
+        let replies = subject.serve(&[
+            prepare("k", ballot(counter)),
+            put("k", counter, "a"),
+            prepare("l", ballot(counter)),
+        ]);
+        assert!(matches!(replies[0], Reply::Prepared { .. }), "{replies:?}");
+        assert_eq!(replies[1], Reply::Accepted);
+        assert!(matches!(replies[2], Reply::Prepared { .. }), "{replies:?}");
+    }
+}
+
+#[test]
+fn scripts_that_are_flushed_during_batches_change_nothing() {
+    let server = RedisServer::start(&[]);
+    let mut subject = RedisSubject::new(server.clone());
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flusher = scope.spawn(|| {
+            let (mut flushes, deadline) = (0, Instant::now() + Duration::from_secs(20));
+            // The deadline ends it when the test fails.
+            while Instant::now() < deadline && !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                server.lock().unwrap().command("SCRIPT FLUSH");
+                flushes += 1;
+            }
+            flushes
+        });
+        for counter in 1..100 {
+            let calls: Vec<_> =
+                (0..50).map(|number| prepare(&format!("k{number}"), ballot(counter))).collect();
+            for reply in subject.serve(&calls) {
+                assert!(matches!(reply, Reply::Prepared { .. }), "{reply:?}");
+            }
+        }
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(flusher.join().unwrap() > 10);
+    });
+}
+
+#[test]
+fn a_register_is_a_hash_that_people_can_read() {
+    let server = RedisServer::start(&[]);
+    let server = server.lock().unwrap();
+    let mut store = RedisStore::new(server.address(), "demo", false);
+    let calls =
+        [accept("d/k", ballot(3), value("text", ballot(3)), ballot(4)), prepare("d/l", ballot(1))];
+    store.serve(&calls).unwrap();
+    let field = |key: &str, field: &str| {
+        let reply = server.command(&format!("HGET gryadka:{{demo}}:r:{key} {field}"));
+        ::redis::from_redis_value::<Option<Vec<u8>>>(reply).unwrap()
+    };
+    assert_eq!(field("d/k", "promise"), Some(ballot(4).to_sortable().into()));
+    assert_eq!(field("d/k", "accepted"), Some(ballot(3).to_sortable().into()));
+    assert_eq!(field("d/k", "value").unwrap()[0], 1);
+    assert_eq!(field("d/l", "promise"), Some(ballot(1).to_sortable().into()));
+    assert_eq!((field("d/l", "accepted"), field("d/l", "value")), (None, None));
+}
+
+#[test]
+fn clusters_on_one_server_do_not_meet() {
+    let server = RedisServer::start(&[]);
+    let address = server.lock().unwrap().address();
+    let mut first = RedisStore::new(address.clone(), "first", false);
+    let mut second = RedisStore::new(address, "second", false);
+    first.serve(&[in_epoch(9, put("k", 1, "a").request)]).unwrap();
+    let nothing = [was_read(Ballot::ZERO, Default::default())];
+    assert_eq!(second.serve(&[read("k")]).unwrap(), nothing);
+    assert!(page(second.serve(&[list("", None, 100)]).unwrap().remove(0)).entries.is_empty());
+}
+
+#[test]
+fn a_server_that_is_down_costs_little_and_is_found_again() {
+    let server = RedisServer::start(&[]);
+    let mut subject = RedisSubject::new(server.clone());
+    subject.ask(put("k", 1, "a"));
+    server.lock().unwrap().kill();
+    let start = Instant::now();
+    for _ in 0..1000 {
+        assert!(is_unreachable(&subject.store().serve(&[read("k")])));
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    server.lock().unwrap().restart();
+    wait_until("the store finds the server", || subject.store().serve(&[read("k")]).is_ok());
+    assert_eq!(subject.ask(read("k")), was_read(ballot(1), value("a", ballot(1))));
+}
+
+#[test]
+fn a_server_that_hangs_is_given_up_and_late_answers_go_to_nobody() {
+    let server = RedisServer::start(&[]);
+    let mut subject = RedisSubject::new(server.clone());
+    subject.serve(&[put("k", 1, "a"), put("l", 1, "b")]);
+    let process_id = server.lock().unwrap().process_id().to_string();
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, &process_id]).status().unwrap().success());
+    };
+    signal("-STOP");
+    let start = Instant::now();
+    let result = subject.store().serve(&[read("k")]);
+    signal("-CONT");
+    assert!(is_unreachable(&result), "{result:?}");
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    wait_until("the store finds the server", || subject.store().serve(&[]).is_ok());
+    assert_eq!(subject.ask(read("l")), was_read(ballot(1), value("b", ballot(1))));
+}
+
+#[test]
+fn damaged_registers_are_not_served() {
+    let server = RedisServer::start(&[]);
+    let server = server.lock().unwrap();
+    let mut store = RedisStore::new(server.address(), "demo", false);
+    store.serve(&[put("k", 1, "a")]).unwrap();
+    for damage in ["accepted 7", "value x", "promise 0"] {
+        server.command(&format!("HSET gryadka:{{demo}}:r:k {damage}"));
+        let result = store.serve(&[prepare("k", ballot(9))]);
+        assert!(is_unreachable(&result), "{damage}: {result:?}");
+    }
+}
+
+#[test]
+fn unsafe_settings_are_refused_by_name_unless_transient() {
+    let cases: [(&[&str], &str, &str); 6] = [
+        (&["--appendonly", "no"], "appendonly is \"no\"", "config set appendonly yes"),
+        (
+            &["--appendfsync", "everysec"],
+            "appendfsync is \"everysec\"",
+            "config set appendfsync always",
+        ),
+        (
+            &["--no-appendfsync-on-rewrite", "yes"],
+            "no-appendfsync-on-rewrite is \"yes\"",
+            "config set no-appendfsync-on-rewrite no",
+        ),
+        (
+            &["--maxmemory-policy", "allkeys-lru"],
+            "maxmemory-policy is \"allkeys-lru\"",
+            "config set maxmemory-policy noeviction",
+        ),
+        (&["--replicaof", "127.0.0.1 1"], "its role is \"slave\"", "replicaof no one"),
+        (&["--rename-command", "CONFIG", ""], "CONFIG GET is refused", "permit CONFIG GET"),
+    ];
+    for (arguments, found, remedy) in cases {
+        let server = RedisServer::start(arguments);
+        let address = server.lock().unwrap().address();
+        let error = RedisStore::new(address.clone(), "demo", false).check().unwrap_err();
+        assert!(matches!(error, RedisError::Unsafe { .. }), "{error:?}");
+        let (message, port) = (error.to_string(), address.port.to_string());
+        for part in [found, remedy, &port, "isTransient"] {
+            assert!(message.contains(part), "{message:?} lacks {part:?}");
+        }
+        let mut store = RedisStore::new(address.clone(), "demo", false);
+        assert!(is_unreachable(&store.serve(&[read("k")])), "{arguments:?}");
+        RedisStore::new(address, "demo", true).check().unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_is_not_called_unsafe() {
+    let server = RedisServer::start(&[]);
+    server.lock().unwrap().kill();
+    let address = server.lock().unwrap().address();
+    let mut store = RedisStore::new(address, "demo", false);
+    assert!(matches!(store.check(), Err(RedisError::Unreachable { .. })));
+    server.lock().unwrap().restart();
+    store.check().unwrap();
+}

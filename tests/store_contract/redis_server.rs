@@ -1,0 +1,100 @@
+//! A real Redis server in a directory of its own, gone with the test.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use gryadka::config::RedisAddress;
+use tempfile::TempDir;
+
+/// A server that several subjects use, one after the other.
+pub type SharedServer = Arc<Mutex<RedisServer>>;
+
+pub struct RedisServer {
+    directory: TempDir,
+    port: u16,
+    arguments: Vec<String>,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    /// A server with safe settings, but for those in `arguments`.
+    pub fn start(arguments: &[&str]) -> SharedServer {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut server = RedisServer {
+            directory: tempfile::tempdir().unwrap(),
+            port,
+            arguments: arguments.iter().map(|&argument| argument.into()).collect(),
+            child: None,
+        };
+        server.restart();
+        Arc::new(Mutex::new(server))
+    }
+
+    pub fn address(&self) -> RedisAddress {
+        RedisAddress { host: "127.0.0.1".into(), port: self.port }
+    }
+
+    /// The process, while it runs.
+    pub fn process_id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts on what is in the directory, and waits until it answers.
+    pub fn restart(&mut self) {
+        let safe = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+        let child = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .arg("--dir")
+            .arg(self.directory.path())
+            .args(safe)
+            .args(&self.arguments)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server must be installed for this test");
+        self.child = Some(child);
+        wait_until("redis-server answers", || self.try_command("PING").is_ok());
+    }
+
+    /// Runs a command of one's own on the server.
+    pub fn command(&self, words: &str) -> ::redis::Value {
+        self.try_command(words).unwrap()
+    }
+
+    fn try_command(&self, words: &str) -> ::redis::RedisResult<::redis::Value> {
+        let client = ::redis::Client::open(("127.0.0.1", self.port))?;
+        let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
+        let mut words = words.split(' ');
+        let mut command = ::redis::cmd(words.next().unwrap());
+        words.for_each(|word| {
+            command.arg(word);
+        });
+        command.query(&mut connection)
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Polls a condition that must come true soon.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
