@@ -10,9 +10,11 @@ mod differential;
 mod durable;
 mod embedded;
 mod listing;
+mod log_capture;
 mod redis;
 mod redis_server;
 mod subject;
+mod throughput;
 
 use subject::{EmbeddedSubject, MemorySubject, RedisSubject, Subject};
 
