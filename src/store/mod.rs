@@ -9,7 +9,7 @@
 //! | [`RedisStore`] | a Redis server, one Lua script per step | `appendfsync always` is demanded of the server |
 //! | [`MemoryStore`] | nowhere | it is not: for tests only |
 //!
-//! `tests/store_contract.rs` holds all three to the same promises.
+//! `tests/store_contract/` holds all three to the same promises.
 
 mod embedded;
 mod embedded_batch;

@@ -9,6 +9,7 @@ mod cases;
 mod differential;
 mod durable;
 mod embedded;
+mod killed;
 mod listing;
 mod log_capture;
 mod redis;
