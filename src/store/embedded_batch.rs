@@ -98,10 +98,7 @@ impl<'a> Batch<'a> {
         };
         let step = step(&overlaid.register);
         if step.is_alarm {
-            log::error!(
-                "ALARM: two values under ballot {ballot:?} of key {key:?}: a proposer broke the \
-                 protocol; the second value was refused"
-            );
+            super::log_alarm(key, ballot, &self.directory.display());
         }
         if let Some(register) = step.write {
             *overlaid = Overlaid { register, is_changed: true };

@@ -1,5 +1,7 @@
 //! Opening the database of a node, and finding out whose it is.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -52,8 +54,8 @@ pub enum OpenError {
     },
     /// It cannot be read or written, or is damaged.
     #[error(
-        "{directory}: {why}; if the data is damaged, restore the directory from a backup of the \
-         whole node, or replace the acceptor"
+        "{directory}: {why}; if its data is damaged, replace the acceptor by a new one \
+         (an old copy of the directory would have forgotten promises)"
     )]
     Failed {
         /// The data directory.
@@ -72,8 +74,12 @@ const FORMAT: &str = "1";
 ///
 /// After a crash fjall replays its journal up to the last whole batch and cuts
 /// off what follows; a batch that is whole but does not match its checksum is
-/// an error.
+/// an error. Two limits of that: a damaged header inside the journal is taken
+/// for its end, and a batch that a power failure tore in its middle is refused
+/// like damage.
 pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
+    create_directory(directory)
+        .map_err(|error| failed(directory, "creating it", fjall::Error::Io(error)))?;
     let result = Database::builder(directory)
         // Blocks and filters: a small server's hot registers are in memtables.
         .cache_size(16 << 20)
@@ -90,6 +96,37 @@ pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
         fjall::Error::Locked => OpenError::InUse { directory: directory.display().to_string() },
         error => failed(directory, "opening the database", error),
     })
+}
+
+/// Creates a directory so that it is still there after a power failure: an
+/// acceptor that lost its directory would start anew without its promises.
+fn create_directory(directory: &Path) -> io::Result<()> {
+    let missing = directory.ancestors().take_while(|path| !path.exists());
+    let parents: Vec<&Path> = missing.filter_map(Path::parent).collect();
+    std::fs::create_dir_all(directory)?;
+    parents.into_iter().try_for_each(sync_directory)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    // The parent of a relative path of one part is the empty path.
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    File::open(directory)?.sync_all()
+}
+
+/// Opens a keyspace of a database and creates it where there is none.
+/// `directory` is where the database is, for messages.
+pub fn open_keyspace(
+    database: &Database,
+    directory: &Path,
+    name: &str,
+) -> Result<Keyspace, OpenError> {
+    let open = || {
+        let keyspace = database.keyspace(name, keyspace_options)?;
+        // fjall does not sync the directory that holds those of the keyspaces.
+        keyspace.path().parent().map_or(Ok(()), sync_directory)?;
+        Ok(keyspace)
+    };
+    open().map_err(|error| failed(directory, &format!("opening keyspace {name}"), error))
 }
 
 /// The keyspaces of an acceptor, and its least epoch.
@@ -116,10 +153,8 @@ pub fn open_acceptor(
     wanted: Identity,
 ) -> Result<Acceptor, OpenError> {
     let failed = |what: &str, error| failed(directory, what, error);
-    let keyspace = |name| database.keyspace(name, keyspace_options);
-    let meta = keyspace("meta").map_err(|error| failed("opening keyspace meta", error))?;
-    let registers =
-        keyspace("registers").map_err(|error| failed("opening keyspace registers", error))?;
+    let meta = open_keyspace(database, directory, "meta")?;
+    let registers = open_keyspace(database, directory, "registers")?;
     let fact = |name| match meta.get(name) {
         Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) => Err(failed("reading keyspace meta", error)),

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::page::PageBuilder;
-use super::{AcceptorStore, StoreError};
+use super::{AcceptorStore, StoreError, log_alarm};
 use crate::caspaxos::acceptor::{self, Register, Step};
-use crate::caspaxos::{Call, Epoch, ListPage, ListRequest, Reply, Request};
+use crate::caspaxos::{Ballot, Call, Epoch, ListPage, ListRequest, Reply, Request};
 use crate::kv::Key;
 
 /// An acceptor's memory that forgets. An acceptor that answers from it breaks
@@ -25,19 +25,23 @@ impl MemoryStore {
         self.least = call.epoch;
         match &call.request {
             Request::Prepare { key, ballot } => {
-                self.step(key, |register| acceptor::prepare(register, *ballot))
+                self.step(key, *ballot, |register| acceptor::prepare(register, *ballot))
             }
             Request::Accept { key, ballot, value, next } => {
-                self.step(key, |register| acceptor::accept(register, *ballot, value, *next))
+                let step = |register: &Register| acceptor::accept(register, *ballot, value, *next);
+                self.step(key, *ballot, step)
             }
-            Request::Read { key } => self.step(key, acceptor::read),
+            Request::Read { key } => self.step(key, Ballot::ZERO, acceptor::read),
             Request::List(request) => Reply::Listed(self.list(request)),
         }
     }
 
-    fn step(&mut self, key: &Key, step: impl FnOnce(&Register) -> Step) -> Reply {
+    fn step(&mut self, key: &Key, ballot: Ballot, step: impl FnOnce(&Register) -> Step) -> Reply {
         let nothing = Register::default();
         let step = step(self.registers.get(key).unwrap_or(&nothing));
+        if step.is_alarm {
+            log_alarm(key, ballot, &"memory");
+        }
         if let Some(register) = step.write {
             self.registers.insert(key.clone(), register);
         }

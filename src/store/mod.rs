@@ -9,7 +9,7 @@
 //! | [`RedisStore`] | a Redis server, one Lua script per step | `appendfsync always` is demanded of the server |
 //! | [`MemoryStore`] | nowhere | it is not: for tests only |
 //!
-//! `tests/store_contract.rs` holds all three to the same promises.
+//! `tests/store_contract/` holds all three to the same promises.
 
 mod embedded;
 mod embedded_batch;
@@ -21,10 +21,13 @@ mod redis;
 
 pub use self::redis::{RedisError, RedisStore};
 pub use embedded::EmbeddedStore;
-pub use embedded_open::{Identity, OpenError, open_database};
+pub use embedded_open::{Identity, OpenError, open_database, open_keyspace};
 pub use memory::MemoryStore;
 
-use crate::caspaxos::{Call, Reply};
+use std::fmt::Display;
+
+use crate::caspaxos::{Ballot, Call, Reply};
+use crate::kv::Key;
 
 /// The memory of one acceptor.
 pub trait AcceptorStore: Send {
@@ -54,4 +57,12 @@ pub enum StoreError {
         /// How it failed.
         why: String,
     },
+}
+
+/// Tells the operator that two values came under one ballot (design rule 2).
+fn log_alarm(key: &Key, ballot: Ballot, store: &dyn Display) {
+    log::error!(
+        "ALARM: {store}: two values under ballot {ballot:?} of key {key:?}: a proposer broke the \
+         protocol; the second value was refused"
+    );
 }

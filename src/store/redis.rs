@@ -183,11 +183,7 @@ impl RedisStore {
     fn read(&self, call: &Call, answer: Value) -> Result<Reply, String> {
         let answer = scripts::parse(answer)?;
         if let (true, Request::Accept { key, ballot, .. }) = (answer.is_alarm, &call.request) {
-            log::error!(
-                "ALARM: two values under ballot {ballot:?} of key {key:?} on {}: a proposer broke \
-                 the protocol; the second value was refused",
-                self.address
-            );
+            super::log_alarm(key, *ballot, &self.address);
         }
         Ok(answer.reply)
     }
@@ -211,6 +207,9 @@ fn run(
     commands.for_each(|command| {
         pipeline.add_command(command);
     });
+    if pipeline.is_empty() {
+        return Ok(Vec::new());
+    }
     let answers: Vec<RedisResult<Value>> = pipeline.ignore_errors().query(connection)?;
     assert_eq!(answers.len(), pipeline.len(), "the client matches answers to commands");
     Ok(answers)

@@ -1,8 +1,11 @@
 //! The rules of the acceptor, by message, and what may be a key and a value.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use gryadka::caspaxos::{Ballot, Epoch, Reply, Request, Value};
 
 use crate::Case;
+use crate::log_capture::errors_with;
 use crate::subject::*;
 
 pub const CASES: &[Case] = &[
@@ -15,6 +18,7 @@ pub const CASES: &[Case] = &[
     ("accept never lowers a promise", accept_never_lowers_a_promise),
     ("a repeated accept is answered alike", repeated_accept),
     ("another value under one ballot is refused", other_value_under_one_ballot),
+    ("another value under one ballot is an alarm", alarm),
     ("ballots are compared in all their parts", all_parts_of_a_ballot),
     ("the zero ballot gets nothing", zero_ballot),
     ("tombstones are values", tombstones),
@@ -104,6 +108,19 @@ fn other_value_under_one_ballot(subject: &mut dyn Subject) {
     let call = accept("k", ballot(3), same_record, ballot(3));
     assert_eq!(subject.ask(call), conflict(ballot(8)));
     assert_eq!(subject.ask(read("k")), was_read(ballot(3), value("a", ballot(3))));
+}
+
+fn alarm(subject: &mut dyn Subject) {
+    // The log is one for all tests: no other uses this key.
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let key = format!("alarm-{}", RUNS.fetch_add(1, Ordering::Relaxed));
+    let alarms = |subject: &mut dyn Subject, call| {
+        errors_with(&["ALARM", &format!("{key:?}"), "3.p1"], || drop(subject.ask(call)))
+    };
+    assert_eq!(alarms(subject, put(&key, 3, "a")), 0);
+    assert_eq!(alarms(subject, put(&key, 3, "a")), 0);
+    assert_eq!(alarms(subject, put(&key, 2, "b")), 0);
+    assert_eq!(alarms(subject, put(&key, 3, "b")), 1);
 }
 
 fn all_parts_of_a_ballot(subject: &mut dyn Subject) {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use gryadka::caspaxos::{AcceptorId, Reply};
 use gryadka::store::{
-    AcceptorStore, EmbeddedStore, Identity, OpenError, StoreError, open_database,
+    AcceptorStore, EmbeddedStore, Identity, OpenError, StoreError, open_database, open_keyspace,
 };
 
 use crate::subject::*;
@@ -46,6 +46,13 @@ fn the_directory_of_another_acceptor_is_refused() {
 }
 
 #[test]
+fn a_directory_is_created_with_its_parents() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(&directory.path().join("data/p1")).unwrap());
+    assert!(directory.path().join("data/p1").is_dir());
+}
+
+#[test]
 fn a_path_that_is_no_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("file");
@@ -58,7 +65,7 @@ fn others_may_use_the_database_beside_the_acceptor() {
     let directory = tempfile::tempdir().unwrap();
     let database = open_database(directory.path()).unwrap();
     let mut store = EmbeddedStore::new(database.clone(), directory.path(), identity()).unwrap();
-    let log = database.keyspace("log", Default::default).unwrap();
+    let log = open_keyspace(&database, directory.path(), "log").unwrap();
     log.insert("entry", "1").unwrap();
     store.serve(&[put("k", 1, "a")]).unwrap();
     assert_eq!(log.get("entry").unwrap().as_deref(), Some(&b"1"[..]));
@@ -164,6 +171,21 @@ fn a_torn_last_batch_is_cut_off() {
             drop(store);
             assert_holds(&mut open(image.path()).unwrap(), 1..=20);
         }
+    }
+}
+
+#[test]
+fn damage_before_the_last_batch_is_refused() {
+    let (subject, start, _) = twenty();
+    let image = crash_image(subject.path());
+    let (path, _) = journal(image.path());
+    let content = std::fs::read(&path).unwrap();
+    let text = b"some text";
+    let middle = content[..start as usize / 2].windows(text.len()).rposition(|at| at == text);
+    overwrite(&path, middle.unwrap() as u64, b"lost text");
+    let message = open(image.path()).err().unwrap().to_string();
+    for part in [image.path().to_str().unwrap(), "ChecksumMismatch", "replace the acceptor"] {
+        assert!(message.contains(part), "{message:?} lacks {part:?}");
     }
 }
 

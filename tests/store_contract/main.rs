@@ -9,10 +9,13 @@ mod cases;
 mod differential;
 mod durable;
 mod embedded;
+mod killed;
 mod listing;
+mod log_capture;
 mod redis;
 mod redis_server;
 mod subject;
+mod throughput;
 
 use subject::{EmbeddedSubject, MemorySubject, RedisSubject, Subject};
 
