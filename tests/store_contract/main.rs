@@ -15,7 +15,6 @@ mod log_capture;
 mod redis;
 mod redis_server;
 mod subject;
-mod throughput;
 
 use subject::{EmbeddedSubject, MemorySubject, RedisSubject, Subject};
 
