@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{program, wait_until};
+use support::{Process, get, program, request, wait_until};
 
 /// A base port that no other run of this test has, below the ports that the
 /// system gives to outgoing connections.
@@ -34,11 +34,27 @@ fn rows(output: &str) -> Vec<Vec<u64>> {
     lines.map(|line| line.split('\t').map(|cell| cell.parse().expect(line)).collect()).collect()
 }
 
+/// Starts the nodes of an earlier run once more and reads what they hold.
+fn value_of_key0(dir: &Path, base_port: &str) -> u64 {
+    let mut nodes: Vec<Process> = Vec::new();
+    for name in ["p1", "p2", "p3"] {
+        let mut command = Command::new(program("gryadka"));
+        command.current_dir(dir).arg(format!("data/demo/deployment/{name}.json"));
+        nodes.push(Process::start(&mut command, &dir.join("again.log")));
+    }
+    let url = format!("http://127.0.0.1:{}", base_port.parse::<u16>().unwrap() + 1);
+    wait_until("the nodes serve", || {
+        request("GET", &format!("{url}/readyz"), None).is_ok_and(|answer| answer.status == 200)
+    });
+    get(&format!("{url}/key0")).text().parse().expect("a count")
+}
+
 #[test]
 fn it_counts_on_all_nodes_leaves_nothing_and_keeps_its_data() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().canonicalize().unwrap();
     let base_port = base_port(0);
+    let mut before = 0;
     for run in 0..2 {
         let output =
             demo(&path, &["--duration", "5s", "--base-port", &base_port]).output().unwrap();
@@ -51,6 +67,11 @@ fn it_counts_on_all_nodes_leaves_nothing_and_keeps_its_data() {
             assert_eq!(row[1], row[2..].iter().sum::<u64>(), "{text}");
             assert!(second <= 2 || row[2..].iter().all(|count| *count > 0), "{text}");
         }
+        // The load counts up from 0, so all successes are in the value.
+        let counted = rows.iter().map(|row| row[2]).sum::<u64>();
+        let value = value_of_key0(&path, &base_port);
+        assert!(value + 1 >= before + counted, "{value} after {before} and {counted} more");
+        before = value;
         let kept = if run == 0 { "kept for the next run" } else { "that of an earlier run" };
         assert!(text.contains(kept), "{text}");
         assert_eq!(processes_in(&path), 0);

@@ -13,12 +13,20 @@ use actix::{
 };
 
 use super::acceptor::{Acceptor, Serve};
-use super::proposer::Ticket;
-use crate::caspaxos::{AcceptorId, Call, Reply};
+use crate::caspaxos::{AcceptorId, Call, Reply, Token};
 use crate::transport::{
     BATCH_BYTES, BATCH_PATH, Batch, BatchReplies, MAX_BATCH_CALLS, MAX_REPLY_BYTES, call_bytes,
     decode, encode,
 };
+
+/// What a call belongs to.
+#[derive(Clone, Debug)]
+pub enum Ticket {
+    /// A round of a key.
+    Round(Token),
+    /// A listing.
+    Listing(u64),
+}
 
 /// A call, and what its sender knows it by.
 pub struct Envelope {

@@ -8,22 +8,13 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::link::{Envelope, Envelopes, Link, Replies};
+use super::link::{Envelope, Envelopes, Link, Replies, Ticket};
 use super::service::{List, Listed, Submit};
 use crate::caspaxos::{
     self, AcceptorId, Call, CommandId, Configuration, Effect, Event, Failure, Listing,
-    ListingError, ProposerId, Reply, Settings, Token,
+    ListingError, ProposerId, Reply, Settings,
 };
 use crate::kv::Outcome;
-
-/// What a call belongs to.
-#[derive(Clone, Debug)]
-pub enum Ticket {
-    /// A round of a key.
-    Round(Token),
-    /// A listing.
-    Listing(u64),
-}
 
 struct Client {
     answer: oneshot::Sender<Result<Outcome, Failure>>,

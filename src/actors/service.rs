@@ -94,9 +94,9 @@ pub struct Service {
 
 impl Service {
     /// Commands under way at once; more are refused as overload. A large value
-    /// counts as several: one for each [`Service::BYTES_PER_PLACE`] bytes.
+    /// counts as several: one for each 16 KiB.
     pub const MAX_COMMANDS: usize = 4096;
-    /// See [`Service::MAX_COMMANDS`].
+    /// See [`Service::MAX_COMMANDS`]; change it there too.
     const BYTES_PER_PLACE: usize = 16 << 10;
     /// Listings under way at once: each may hold tens of MiB.
     pub const MAX_LISTINGS: usize = 4;

@@ -2,7 +2,7 @@
 //!
 //! One [`Record`] per [`Key`]; a [`Command`] turns it into the next one and
 //! an [`Outcome`]. Nothing here knows how records are replicated, stored or
-//! asked for: [`apply`] is a pure function, so every replica and every test
+//! asked for: [`apply()`] is a pure function, so every replica and every test
 //! that computes it gets the same answer.
 
 mod apply;

@@ -97,14 +97,14 @@ impl Client {
         let result = self.ask(key, &command);
         let end = match result {
             Ok((status, body)) => end_of(status, &body, self.recorder.now_us()),
-            Err(error) => Err((End::Unknown, error)),
+            Err(error) => (End::Unknown, Some(error)),
         };
         let end = match end {
-            Ok(end) => {
+            (end, None) => {
                 self.recorder.answered.fetch_add(1, Ordering::Relaxed);
                 end
             }
-            Err((end, error)) => {
+            (end, Some(error)) => {
                 if !self.expects_errors.load(Ordering::Relaxed) {
                     let error = format!("client {number} of {}: {command:?}: {error}", self.url);
                     self.recorder.errors.lock().unwrap().push(error);
@@ -156,19 +156,19 @@ fn agent() -> ureq::Agent {
         .into()
 }
 
-/// What an answer tells, or why it is an error and how the operation ended.
-fn end_of(status: u16, body: &[u8], at: u64) -> Result<End, (End, String)> {
+/// How an answer ends its operation, and the error if it is one.
+fn end_of(status: u16, body: &[u8], at: u64) -> (End, Option<String>) {
     let shown = || String::from_utf8_lossy(body).into_owned();
     let Ok(body) = serde_json::from_slice::<Value>(body) else {
-        return Err((End::Unknown, format!("{status} {}", shown())));
+        return (End::Unknown, Some(format!("{status} {}", shown())));
     };
     let verdict = match (status, body["errorCode"].as_u64()) {
         (200 | 201, None) => Verdict::Done,
         (404, Some(100)) => Verdict::NotFound,
         (412, Some(105)) => Verdict::AlreadyExists,
         (412, Some(101)) => Verdict::CompareFailed,
-        _ if body["outcome"] == "failed" => return Err((End::Failed, format!("{status} {body}"))),
-        _ => return Err((End::Unknown, format!("{status} {body}"))),
+        _ if body["outcome"] == "failed" => return (End::Failed, Some(format!("{status} {body}"))),
+        _ => return (End::Unknown, Some(format!("{status} {body}"))),
     };
     let after = match verdict {
         Verdict::Done => seen(&body["node"]),
@@ -181,7 +181,8 @@ fn end_of(status: u16, body: &[u8], at: u64) -> Result<End, (End, String)> {
         Value::Null => Seen::default(),
         node => seen(node),
     };
-    Ok(End::Returned { at, observation: Observation { verdict: Some(verdict), before, after } })
+    let observation = Observation { verdict: Some(verdict), before, after };
+    (End::Returned { at, observation }, None)
 }
 
 fn seen(node: &Value) -> Seen {
