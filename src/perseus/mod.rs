@@ -11,6 +11,7 @@
 //! know which protocol answered, nor the actors that run it.
 
 mod history;
+mod indices;
 mod linearizability;
 mod moves;
 

@@ -96,10 +96,17 @@ impl Parameters {
             settings: Self::draw_settings(random),
         };
         if reuses_ballots {
-            // Counters stay low and lives short, so that ballots meet again.
+            // Counters stay low, so that ballots meet again.
             drawn.keys = 8;
+        }
+        if reuses_ballots || random.random_bool(0.25) {
+            // Short lives, slow disks and late messages: much is lost in a
+            // crash, and what was sent before it arrives after it.
             drawn.fault = Some(Span(200, 3_000));
             drawn.outage = Span(100, 2_000);
+            drawn.fsync = Span(500, 8_000);
+            drawn.network.slow = 0.1;
+            drawn.network.slow_delay = Span(1_000, 15_000);
         }
         drawn
     }

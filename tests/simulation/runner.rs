@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gryadka::perseus::check;
+use gryadka::perseus::{CheckError, check};
 
 use super::statistics::Statistics;
 use super::world::{Flaw, World};
@@ -15,6 +15,8 @@ pub struct Run {
     pub statistics: Statistics,
     pub trace: Vec<String>,
     pub result: Result<(), String>,
+    /// True when the history was too hard to judge; then the result says so.
+    pub is_undecided: bool,
 }
 
 /// Runs one seed.
@@ -22,8 +24,14 @@ pub fn run(seed: u64, flaw: Flaw, is_traced: bool) -> Run {
     let mut world = World::new(seed, flaw, is_traced);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     let result = ran.unwrap_or_else(|_| Err("a panic; see above".to_string()));
-    let result = result.and_then(|()| check(&world.history).map_err(|error| error.to_string()));
-    Run { statistics: world.statistics, trace: world.trace.unwrap_or_default(), result }
+    let checked = result.is_ok().then(|| check(&world.history));
+    let is_undecided = matches!(checked, Some(Err(CheckError::GaveUp { .. })));
+    let result = match checked {
+        Some(checked) => checked.map_err(|error| error.to_string()),
+        None => result,
+    };
+    let trace = world.trace.unwrap_or_default();
+    Run { statistics: world.statistics, trace, result, is_undecided }
 }
 
 /// What many seeds came to.
@@ -34,7 +42,8 @@ pub struct Many {
     pub first_failure: Option<(u64, String)>,
 }
 
-/// Runs the seeds on all cores, up to the first that fails.
+/// Runs the seeds on all cores, up to the first that fails. With a flaw, a
+/// history that is too hard to judge proves nothing and is passed over.
 pub fn run_many(seeds: Range<u64>, flaw: Flaw) -> Many {
     let next = AtomicU64::new(seeds.start);
     let many = Mutex::new(Many::default());
@@ -47,6 +56,9 @@ pub fn run_many(seeds: Range<u64>, flaw: Flaw) -> Many {
             let run = run(seed, flaw, false);
             let mut many = many.lock().expect("no worker panics");
             many.statistics.add(&run.statistics);
+            if run.is_undecided && flaw != Flaw::Nothing {
+                continue;
+            }
             if let Err(why) = run.result {
                 // Lower seeds that others still run may fail too.
                 next.store(seeds.end, Ordering::Relaxed);

@@ -249,10 +249,11 @@ impl World {
     }
 
     fn note(&mut self, line: impl FnOnce(&World) -> String) {
-        if self.trace.is_some() {
-            let text = format!("{:>9} #{} {}", self.now, self.step, line(self));
-            self.trace.as_mut().expect("it was just seen").push(text);
+        if self.trace.is_none() {
+            return;
         }
+        let text = format!("{:>9} #{} {}", self.now, self.step, line(self));
+        self.trace.get_or_insert_default().push(text);
     }
 
     // ---- acceptors ----
