@@ -43,6 +43,7 @@ pub struct Parameters {
     /// The time from one fault to the next; `None` for a seed without.
     pub fault: Option<Span>,
     pub outage: Span,
+    pub only_acceptors_crash: bool,
     pub think: Span,
     pub deadline: Span,
     /// Whether a client stays with one proposer.
@@ -89,6 +90,7 @@ impl Parameters {
                 .random_bool(0.85)
                 .then(|| Span(5_000, random.random_range(30_000..200_000))),
             outage: Span(500, random.random_range(5_000..100_000)),
+            only_acceptors_crash: false,
             think: Span(0, *pick(random, &[0, 1_000, 10_000])),
             deadline: Span(10_000, *pick(random, &[50_000, 200_000, 1_000_000])),
             is_sticky: random.random_bool(0.5),
@@ -96,15 +98,18 @@ impl Parameters {
             settings: Self::draw_settings(random),
         };
         if reuses_ballots {
-            // Counters stay low, so that ballots meet again.
+            // Counters stay low and lives short, so that ballots meet again.
             drawn.keys = 8;
-        }
-        if reuses_ballots || random.random_bool(0.25) {
-            // Short lives, slow disks and late messages: much is lost in a
-            // crash, and what was sent before it arrives after it.
             drawn.fault = Some(Span(200, 3_000));
             drawn.outage = Span(100, 2_000);
-            drawn.fsync = Span(500, 8_000);
+        } else if random.random_bool(0.2) {
+            // Acceptors blink: their disks are slow and their outages short,
+            // so that what was sent before a crash arrives after it.
+            drawn.only_acceptors_crash = true;
+            drawn.fault = Some(Span(500, 6_000));
+            drawn.outage = Span(50, 300);
+            drawn.fsync = Span(200, 3_000);
+            drawn.network.delay = Span(50, 3_000);
             drawn.network.slow = 0.1;
             drawn.network.slow_delay = Span(1_000, 15_000);
         }

@@ -462,7 +462,8 @@ impl World {
         }
         self.plan_fault();
         let outage = self.parameters.outage.draw(&mut self.random);
-        match self.random.random_range(0..10) {
+        let kinds = if self.parameters.only_acceptors_crash { 4 } else { 10 };
+        match self.random.random_range(0..kinds) {
             0..4 => {
                 let acceptor = self.random.random_range(0..self.acceptors.len());
                 self.crash_acceptor(acceptor, outage)
