@@ -3,23 +3,22 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::BinaryHeap;
-use std::fmt::Debug;
 use std::time::Duration;
 
-use gryadka::caspaxos::{
-    AcceptorId, Bug, Call, CommandId, Effect, Event, Failure, Proposer, Reply, Token,
-};
-use gryadka::kv::{Command, Key, Outcome, Record};
-use gryadka::perseus::{End, History, Observation, OperationId};
+use gryadka::caspaxos::{AcceptorId, Bug, Call, CommandId, Effect, Event, Proposer, Reply, Token};
+use gryadka::kv::{Command, Key, Record};
+use gryadka::perseus::{History, OperationId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::acceptor::{Served, SimAcceptor};
-use super::clients::draw_command;
 use super::network::{Fate, Network};
 use super::parameters::Parameters;
 use super::proposer::SimProposer;
 use super::statistics::Statistics;
+
+mod asking;
+mod faults;
 
 /// What is wrong in the world.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -379,131 +378,5 @@ impl World {
             };
             world.plan(after, happening);
         });
-    }
-
-    // ---- clients ----
-
-    fn on_client(&mut self, client: usize) -> Result<(), String> {
-        if self.is_settling || self.history.operations().len() >= self.parameters.operations {
-            return Ok(());
-        }
-        let home = match self.parameters.is_sticky {
-            true => self.clients[client].home,
-            false => self.random.random_range(0..self.proposers.len()),
-        };
-        if self.proposers[home].is_down {
-            self.plan(1_000, Happening::ClientWakes(client));
-            return Ok(());
-        }
-        let key = self.keys[self.random.random_range(0..self.keys.len())].clone();
-        let number = self.history.operations().len() as u64 + 1;
-        let nothing = Record::default();
-        let seen = self.clients[client].seen.get(&key).unwrap_or(&nothing);
-        let command = draw_command(&mut self.random, &self.parameters.weights, seen, number);
-        let patience = self.parameters.deadline.draw(&mut self.random);
-        self.submit(client, home, key, command, patience)
-    }
-
-    fn submit(
-        &mut self,
-        client: usize,
-        proposer: usize,
-        key: Key,
-        command: Command,
-        patience: u64,
-    ) -> Result<(), String> {
-        self.step += 1;
-        let id = self.history.operations().len() as u64;
-        let operation = self.history.call(client as u64, key.clone(), command.clone(), self.step);
-        self.note(|_| format!("client {client} asks p{proposer} as {id}: {key} {command:?}"));
-        self.running.insert(id, Running { operation, client, key: key.clone() });
-        self.proposers[proposer].serving.insert(id);
-        self.statistics.operations += 1;
-        let deadline = Duration::from_micros(self.now + patience);
-        let life = self.proposers[proposer].life;
-        self.give(proposer, life, Event::Submitted { id, key, command, deadline })
-    }
-
-    fn on_answer(&mut self, id: CommandId, result: Result<Outcome, Failure>) {
-        self.step += 1;
-        self.note(|_| format!("command {id} ends: {result:?}"));
-        let Some(Running { operation, client, key }) = self.running.remove(&id) else { return };
-        let (count, end) = match &result {
-            Ok(outcome) => {
-                let observation = Observation::from(outcome);
-                (&mut self.statistics.done, End::Returned { at: self.step, observation })
-            }
-            Err(Failure::Failed | Failure::StaleConfiguration(_)) => {
-                (&mut self.statistics.failed, End::Failed)
-            }
-            Err(Failure::Unknown) => (&mut self.statistics.unknown, End::Unknown),
-        };
-        *count += 1;
-        self.history.end(operation, end);
-        if let Ok(outcome) = result {
-            self.clients[client].seen.insert(key, outcome.after);
-        }
-        let think = self.parameters.think.draw(&mut self.random);
-        self.plan(think, Happening::ClientWakes(client));
-    }
-
-    // ---- faults ----
-
-    fn plan_fault(&mut self) {
-        if let Some(span) = self.parameters.fault {
-            let after = span.draw(&mut self.random);
-            self.plan(after, Happening::Fault);
-        }
-    }
-
-    fn on_fault(&mut self) -> Result<(), String> {
-        if self.is_settling {
-            return Ok(());
-        }
-        self.plan_fault();
-        let outage = self.parameters.outage.draw(&mut self.random);
-        let kinds = if self.parameters.only_acceptors_crash { 4 } else { 10 };
-        match self.random.random_range(0..kinds) {
-            0..4 => {
-                let acceptor = self.random.random_range(0..self.acceptors.len());
-                self.crash_acceptor(acceptor, outage)
-            }
-            4..7 => {
-                let proposer = self.random.random_range(0..self.proposers.len());
-                self.crash_proposer(proposer, outage);
-                Ok(())
-            }
-            _ => {
-                self.note(|_| "links are cut".to_string());
-                self.statistics.network_cuts += 1;
-                self.network.cut(&mut self.random);
-                self.plan(outage, Happening::NetworkMends);
-                Ok(())
-            }
-        }
-    }
-
-    fn crash_acceptor(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
-        if self.acceptors[acceptor].is_down {
-            return Ok(());
-        }
-        let batch_survives = self.random.random_bool(0.5);
-        self.note(|_| format!("a{} crashes; its batch survives: {batch_survives}", acceptor + 1));
-        self.statistics.acceptor_crashes += 1;
-        self.acceptors[acceptor].crash(batch_survives)?;
-        self.plan(outage, Happening::AcceptorRestarts(acceptor));
-        Ok(())
-    }
-
-    fn crash_proposer(&mut self, proposer: usize, outage: u64) {
-        if self.proposers[proposer].is_down {
-            return;
-        }
-        self.note(|_| format!("p{proposer} crashes"));
-        self.statistics.proposer_crashes += 1;
-        for id in self.proposers[proposer].crash() {
-            self.on_answer(id, Err(Failure::Unknown));
-        }
-        self.plan(outage, Happening::ProposerRestarts(proposer));
     }
 }
