@@ -17,7 +17,7 @@
 //! that of a seed. The acceptor ([`acceptor`]) is a function from a register
 //! and a request to a write and a reply; the [`Proposer`] takes events and
 //! returns effects; [`Listing`] reads the keys of a prefix. The same code runs
-//! in the server and in the simulator (`tests/simulation.rs`).
+//! in the server and in the simulator (`tests/simulation`).
 //!
 //! Beyond the paper: commands on one key share a round; reads that need no
 //! write (design rule 10); and a [`Lineage`] in each value, by which a

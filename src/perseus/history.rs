@@ -50,7 +50,11 @@ impl fmt::Display for Seen {
             Some(None) => f.write_str("absent")?,
             Some(Some(value)) => write!(f, "{:?}", String::from_utf8_lossy(value))?,
         }
-        self.modified_index.map_or(Ok(()), |index| write!(f, "@{index}"))
+        match (self.created_index, self.modified_index) {
+            (Some(created), Some(modified)) => write!(f, "@{created}..{modified}"),
+            (None, Some(modified)) => write!(f, "@{modified}"),
+            (_, None) => Ok(()),
+        }
     }
 }
 

@@ -39,6 +39,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
 use super::history::{History, Operation};
+use super::indices::find_clash;
 use super::moves::{Move, Position};
 use crate::kv::{Key, Record};
 
@@ -87,6 +88,18 @@ pub enum CheckError {
     /// It is not.
     #[error("{0}")]
     NotLinearizable(Box<Violation>),
+    /// It is not, as the modified indices in two answers already show.
+    #[error(
+        "key {key}: not linearizable; an index is of one record and one change:\n    {one}\n    {other}"
+    )]
+    Clash {
+        /// The key.
+        key: Key,
+        /// An operation.
+        one: String,
+        /// Another that cannot be true beside it.
+        other: String,
+    },
     /// The search was given up.
     #[error("key {key}: no answer after {positions} positions; too many operations at once")]
     GaveUp {
@@ -119,6 +132,10 @@ struct Search<'a> {
 }
 
 fn check_key(key: &Key, operations: &[&Operation]) -> Result<(), CheckError> {
+    if let Some((one, other)) = find_clash(operations) {
+        let (key, one, other) = (key.clone(), one.to_string(), other.to_string());
+        return Err(CheckError::Clash { key, one, other });
+    }
     let position = Position::start(operations);
     let total = position.open_count();
     let mut search = Search { position, frames: Vec::new(), entered: HashSet::new(), best: None };

@@ -142,6 +142,19 @@ fn indices_count_the_changes() {
 }
 
 #[test]
+fn an_index_is_of_one_record_and_one_change() {
+    let outcome = |command: &Command, before: &Record| {
+        Observation::from(&apply(before, command, before.modified_index + 1))
+    };
+    let (a, b) = (set("a"), set("b"));
+    let twice = history(vec![
+        (1, a.clone(), returned(5, outcome(&a, &Record::default()))),
+        (2, b.clone(), returned(6, outcome(&b, &Record::default()))),
+    ]);
+    assert!(matches!(check(&twice), Err(CheckError::Clash { .. })));
+}
+
+#[test]
 fn a_report_shows_the_way_to_the_stuck_point() {
     let error = check(&history(vec![
         (1, set("a"), returned(2, said(Verdict::Done))),

@@ -14,6 +14,7 @@
 //! protocol answered, nor the actors that run it.
 
 mod history;
+mod indices;
 mod linearizability;
 pub mod load;
 mod moves;

@@ -275,10 +275,15 @@ impl<'a> Position<'a> {
             if index < self.state.modified_index {
                 return true;
             }
-            // An index is of one record only.
+            // An index is of one record only, and a life that was seen at
+            // its end was there since it began.
             let observation = self.tasks[first].observation.expect("it is open");
             let before = &observation.before;
-            if index == self.state.modified_index && !before.agrees_with(&self.state) {
+            let is_other_life = before.created_index.is_some_and(|created| {
+                created <= self.state.modified_index && created != self.state.created_index
+            });
+            let is_other = index == self.state.modified_index && !before.agrees_with(&self.state);
+            if is_other || is_other_life {
                 return true;
             }
         }

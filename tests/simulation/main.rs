@@ -1,0 +1,146 @@
+//! The pure core in a world that is unkind and repeatable.
+//!
+//! Acceptors, proposers and clients live in virtual time; a seed decides the
+//! cluster, the load, what the network loses, doubles, delays and cuts, when
+//! who crashes, and how long the disk takes. Whatever happens, the clients'
+//! history must be linearizable, no acceptor may meet two values under one
+//! ballot, no disk may go back, and once the faults end every proposer must
+//! answer. Flaws that are planted on purpose must be found.
+//!
+//! ```text
+//! cargo test --test simulation                                # 2000 seeds
+//! SIM_SEEDS=20000 cargo test --release --test simulation
+//! SIM_SEED=1234 cargo test --release --test simulation replay -- --nocapture
+//! ```
+
+mod acceptor;
+mod clients;
+mod network;
+mod parameters;
+mod proposer;
+mod runner;
+mod statistics;
+mod world;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use gryadka::caspaxos::Bug;
+
+use runner::{run, run_many};
+use world::Flaw;
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+}
+
+#[test]
+fn every_seed_is_linearizable_and_goes_on_after_faults() {
+    let seeds = number_from_environment("SIM_SEEDS").unwrap_or(2000);
+    let many = run_many(0..seeds, Flaw::Nothing);
+    println!("{seeds} seeds:\n{}", many.statistics);
+    if let Some((seed, why)) = many.first_failure {
+        panic!(
+            "seed {seed}: {why}\nto see it: SIM_SEED={seed} cargo test --release --test simulation replay -- --nocapture"
+        );
+    }
+    if seeds < 100 {
+        return;
+    }
+    let seen = many.statistics;
+    let paths = [
+        ("rounds of one trip", seen.rounds_of_one_trip),
+        ("rounds of two trips", seen.rounds_of_two_trips),
+        ("reads without a write", seen.reads_without_write),
+        ("attempts settled as included", seen.settled_as_included),
+        ("attempts settled as excluded", seen.settled_as_excluded),
+        ("unknown", seen.unknown),
+        ("failed", seen.failed),
+    ];
+    for (path, count) in paths {
+        assert!(count >= seeds / 4, "{path}: only {count} in {seeds} seeds");
+    }
+    assert!(seen.done * 2 > seen.operations, "most operations should be done:\n{seen}");
+}
+
+/// Runs the seed in `SIM_SEED` and prints all that happens.
+#[test]
+fn replay() {
+    let Some(seed) = number_from_environment("SIM_SEED") else { return };
+    let run = run(seed, Flaw::Nothing, true);
+    run.trace.iter().for_each(|line| println!("{line}"));
+    println!("{}", run.statistics);
+    run.result.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    let hash = |seed| {
+        let run = run(seed, Flaw::Nothing, true);
+        assert!(run.trace.len() > 100, "seed {seed} is all but empty");
+        let mut hasher = DefaultHasher::new();
+        run.trace.hash(&mut hasher);
+        (hasher.finish(), run.statistics)
+    };
+    for seed in 0..50 {
+        let (first, statistics) = hash(seed);
+        assert_eq!((first, statistics), hash(seed), "seed {seed}");
+        assert_eq!(statistics, run(seed, Flaw::Nothing, false).statistics, "seed {seed}");
+    }
+}
+
+/// The flaw must be found within 500 seeds.
+fn is_found(flaw: Flaw) {
+    let (seed, why) = run_many(0..500, flaw).first_failure.expect("no seed shows the flaw");
+    assert!(why.contains("alarm") || why.contains("not linearizable"), "{why}");
+    println!("{flaw:?} is found by seed {seed}: {why}");
+}
+
+/// No seed of the first ones may fail.
+fn is_harmless(flaw: Flaw) {
+    let failure = run_many(0..500, flaw).first_failure;
+    assert!(failure.is_none(), "{flaw:?}: {failure:?}");
+}
+
+#[test]
+fn finds_a_kept_ballot_that_survives_a_timeout() {
+    is_found(Flaw::Proposer(Bug::KeptSurvivesTimeout));
+}
+
+#[test]
+fn finds_reads_from_one_acceptor() {
+    is_found(Flaw::Proposer(Bug::ReadsFromOne));
+}
+
+#[test]
+fn finds_commands_that_are_applied_again_on_a_guess() {
+    is_found(Flaw::Proposer(Bug::ReappliesUnknown));
+}
+
+#[test]
+fn finds_promises_that_are_answered_before_they_are_durable() {
+    is_found(Flaw::PromiseNotDurable);
+}
+
+/// While every ballot is new, an acceptor can be asked for the one it has
+/// promised only by a copy of the same request, and then gives the same
+/// answer again: accepting that ballot or a higher one raises the promise
+/// above it, as each accept asks for the next ballot too, and the next one is
+/// never prepared.
+#[test]
+fn granting_a_ballot_twice_is_harmless_while_no_ballot_is_used_twice() {
+    is_harmless(Flaw::GrantsEqual);
+}
+
+/// A proposer that comes back and repeats the ballots of its former life is
+/// kept in check by the strict comparison alone (where two prepare quorums
+/// always meet).
+#[test]
+fn repeated_ballots_are_refused_by_the_strict_comparison() {
+    is_harmless(Flaw::ReusesBallots);
+}
+
+#[test]
+fn finds_equal_ballots_that_are_granted() {
+    is_found(Flaw::GrantsEqualAndReusesBallots);
+}
