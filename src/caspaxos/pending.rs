@@ -116,6 +116,12 @@ impl Waiting {
     /// Applies up to `limit` of them in order to `base`. Returns the new value
     /// and an outcome for each of the first ones. Those whose fate nobody can
     /// tell any more are answered as unknown and taken out.
+    ///
+    /// Commands with attempts always stand before those without, and `limit`
+    /// never changes, so whoever was tried before is tried again: a value that
+    /// builds on an attempt of theirs names the newer attempt for them too,
+    /// which is what lets a [`Lineage`](super::Lineage) keep the last change of
+    /// a run only.
     pub fn apply(
         &mut self,
         base: Value,

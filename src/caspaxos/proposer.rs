@@ -311,6 +311,9 @@ impl Proposer {
         effects: &mut Vec<Effect>,
     ) {
         work.waiting.expire(now, effects);
+        if work.waiting.is_empty() {
+            return;
+        }
         let heeds_lineage = !self.is_planted(Bug::ReappliesUnknown);
         let limit = self.settings.commands_per_round;
         let (value, outcomes) = work.waiting.apply(base, ballot, limit, heeds_lineage, effects);
