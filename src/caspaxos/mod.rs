@@ -37,6 +37,7 @@ mod message;
 mod pending;
 mod planted;
 mod proposer;
+mod round;
 
 pub use ballot::{BadProposerId, Ballot, Incarnation, ProposerId};
 pub use configuration::{AcceptorId, Configuration, Epoch, Quorum, UnsafeConfiguration};

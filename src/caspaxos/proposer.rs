@@ -32,9 +32,10 @@ use rand::{Rng, SeedableRng};
 use super::kept::{Kept, KeptValues};
 use super::pending::{Pending, Waiting};
 use super::planted::Bug;
+use super::round::{Phase, Reading, Work, note};
 use super::{
     AcceptorId, Ballot, Call, Configuration, Effect, Epoch, Event, Failure, Incarnation, Instant,
-    ProposerId, Quorum, Reply, Request, Token, Value,
+    ProposerId, Reply, Request, Token, Value,
 };
 use crate::kv::{Key, Outcome, Record, Verdict};
 
@@ -71,38 +72,6 @@ impl Default for Settings {
             kept_bytes: 64 << 20,
         }
     }
-}
-
-/// A record that a read found, and who reported it.
-#[derive(Clone, Debug, Default)]
-struct Reading {
-    /// How many of the waiting commands the read will answer.
-    asking: usize,
-    answered: Vec<AcceptorId>,
-    highest: Ballot,
-    record: Record,
-    holders: Vec<AcceptorId>,
-    is_patient: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Phase {
-    Reading(Reading),
-    Preparing { ballot: Ballot, promised: Vec<AcceptorId>, highest: Ballot, value: Value },
-    Accepting { next: Ballot, value: Value, accepted: Vec<AcceptorId>, outcomes: Vec<Outcome> },
-    BackingOff,
-}
-
-/// The work on one key.
-#[derive(Clone, Debug)]
-struct Work {
-    round: u64,
-    phase: Phase,
-    /// Acceptors that will not agree in this round.
-    lost: Vec<AcceptorId>,
-    waiting: Waiting,
-    /// Rounds in a row that came to nothing.
-    failures: u32,
 }
 
 /// A proposer. See the module's text.
@@ -495,38 +464,5 @@ impl Proposer {
 
     fn put_back(&mut self, key: Key, work: Work) {
         self.works.insert(key, work);
-    }
-}
-
-impl Reading {
-    fn of(asking: usize) -> Self {
-        Reading { asking, ..Reading::default() }
-    }
-
-    fn note(&mut self, from: AcceptorId, accepted: Ballot, record: Record) {
-        if self.answered.contains(&from) {
-            return;
-        }
-        if accepted > self.highest || self.answered.is_empty() {
-            (self.highest, self.record) = (accepted, record);
-            self.holders.clear();
-        }
-        if accepted == self.highest {
-            self.holders.push(from.clone());
-        }
-        self.answered.push(from);
-    }
-
-    /// Whether an accept quorum may yet turn out to hold the highest value.
-    fn can_still_be_held_by(&self, accept: &Quorum, lost: &[AcceptorId]) -> bool {
-        let differs = self.answered.iter().filter(|id| !self.holders.contains(id));
-        let without: Vec<AcceptorId> = differs.chain(lost).cloned().collect();
-        !accept.is_out_of_reach_without(&without)
-    }
-}
-
-fn note(list: &mut Vec<AcceptorId>, id: AcceptorId) {
-    if !list.contains(&id) {
-        list.push(id);
     }
 }

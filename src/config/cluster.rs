@@ -1,10 +1,10 @@
 //! Clusters: all nodes at once.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::address::{HttpUrl, RedisAddress};
+use super::address::RedisAddress;
 use super::cluster_file::{AcceptorFields, ClusterFile, NodeFields, ProposerFields, ProposerHome};
 use super::deployment::{AcceptorPlace, Deployment, Listen, QuorumSizes};
 use super::error::{ConfigError, Problem};
@@ -15,11 +15,11 @@ use super::json;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Its name.
-    pub(super) name: String,
+    name: String,
     /// Its nodes, by name.
-    pub(super) deployments: BTreeMap<String, Deployment>,
+    deployments: BTreeMap<String, Deployment>,
     /// Its acceptors that live in Redis, by name.
-    pub(super) redis: BTreeMap<String, RedisAddress>,
+    redis: BTreeMap<String, RedisAddress>,
 }
 
 impl Cluster {
@@ -37,7 +37,13 @@ impl Cluster {
         if keys.contains("actors") || keys.contains("quorum") {
             return Err(Problem::at("", "is the file of one node; give the cluster's file"));
         }
-        expand(json::parse::<ClusterFile>(text)?)
+        Self::of(json::parse::<ClusterFile>(text)?)
+    }
+
+    fn of(file: ClusterFile) -> Result<Cluster, Problem> {
+        let name = file.cluster.clone();
+        let (deployments, redis) = expand(file)?;
+        Ok(Cluster { name, deployments, redis })
     }
 
     /// The cluster that shows the program off: `nodes` nodes p1, p2, ... on this
@@ -60,7 +66,7 @@ impl Cluster {
             return Err(Problem::at("base_port", message).in_file(describe));
         }
         let file = demo_file(base_port, nodes as u16, data_root);
-        expand(file).map_err(|problem| problem.in_file(describe))
+        Self::of(file).map_err(|problem| problem.in_file(describe))
     }
 
     /// Its name.
@@ -81,27 +87,9 @@ impl Cluster {
     /// Where clients reach each node that has a proposer: its name and
     /// `http://HOST:PORT`, in the order of the names.
     pub fn endpoints(&self) -> Vec<(String, String)> {
-        let url = |node: &Deployment| Some((node.node.clone(), endpoint(node)?.to_string()));
+        let url = |node: &Deployment| Some((node.node.clone(), node.client_url()?.to_string()));
         self.deployments.values().filter_map(url).collect()
     }
-}
-
-/// Where clients reach a node; `None` when it has no proposer.
-///
-/// A client listener on every interface (0.0.0.0) is reached where the peer
-/// listener is, or on this machine when that tells nothing.
-pub(super) fn endpoint(node: &Deployment) -> Option<HttpUrl> {
-    node.actors.proposer.as_ref()?;
-    let client = node.listen.client?;
-    if !client.ip().is_unspecified() {
-        return Some(client.into());
-    }
-    let named = node.listen.peer.map(|peer| peer.ip()).filter(|ip| !ip.is_unspecified());
-    let loopback = match client.ip() {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    Some(SocketAddr::new(named.unwrap_or(loopback), client.port()).into())
 }
 
 fn demo_file(base_port: u16, nodes: u16, data_root: &Path) -> ClusterFile {

@@ -1,15 +1,14 @@
 //! Deployment files: what one node runs, and where.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::address::{self, Host, HttpUrl, Port, RedisAddress};
-use super::error::{ConfigError, Problem};
-use super::{json, names, original};
+use super::names;
 use crate::caspaxos::{AcceptorId, Configuration, Epoch, ProposerId};
 
 /// Everything a node needs to know.
@@ -291,32 +290,26 @@ pub enum LoadFormat {
 }
 
 impl Deployment {
-    /// Reads and checks a deployment file, or the original proposer's flat one.
-    pub fn load(file: &Path) -> Result<Deployment, ConfigError> {
-        json::read(file).and_then(|text| Self::read(&text)).map_err(|problem| problem.in_file(file))
-    }
-
-    pub(super) fn read(text: &[u8]) -> Result<Deployment, Problem> {
-        let keys = json::top_level_keys(text)?;
-        if keys.contains("quorum") && keys.contains("acceptors") {
-            return original::read_proposer(text);
-        }
-        if keys.contains("proposers") {
-            return Err(Problem::at(
-                "",
-                "is a cluster file; write its nodes' files with `gryadkactl deploy FILE`",
-            ));
-        }
-        let mut deployment: Deployment = json::parse(text)?;
-        if deployment.data_dir.as_os_str().is_empty() {
-            deployment.data_dir = Self::default_data_dir(&deployment.node);
-        }
-        deployment.check()?;
-        Ok(deployment)
-    }
-
     pub(super) fn default_data_dir(node: &str) -> PathBuf {
         Path::new("data").join(node)
+    }
+
+    /// Where clients reach the node; `None` when it has no proposer.
+    ///
+    /// A client listener on every interface (0.0.0.0) is reached where the peer
+    /// listener is, or on this machine when that tells nothing.
+    pub fn client_url(&self) -> Option<HttpUrl> {
+        self.actors.proposer.as_ref()?;
+        let client = self.listen.client?;
+        if !client.ip().is_unspecified() {
+            return Some(client.into());
+        }
+        let named = self.listen.peer.map(|peer| peer.ip()).filter(|ip| !ip.is_unspecified());
+        let loopback = match client.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        Some(SocketAddr::new(named.unwrap_or(loopback), client.port()).into())
     }
 
     /// The proposer's configuration; `None` on a node without a proposer.

@@ -6,9 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::address::HttpUrl;
+use super::address::{HttpUrl, RedisAddress};
 use super::check::claim;
-use super::cluster::{Cluster, endpoint};
 use super::cluster_file::{
     AcceptorFields, ClusterFile, LoadFields, NodeFields, ProposerFields, ProposerHome,
 };
@@ -21,8 +20,9 @@ use super::names;
 use crate::caspaxos::{AcceptorId, ProposerId};
 
 type Nodes = BTreeMap<String, Deployment>;
+type RedisAcceptors = BTreeMap<String, RedisAddress>;
 
-pub(super) fn expand(file: ClusterFile) -> Result<Cluster, Problem> {
+pub(super) fn expand(file: ClusterFile) -> Result<(Nodes, RedisAcceptors), Problem> {
     names::check_keys("nodes", file.nodes.keys())?;
     names::check_keys("acceptors", file.acceptors.keys())?;
     names::check_keys("proposers", file.proposers.keys())?;
@@ -42,7 +42,7 @@ pub(super) fn expand(file: ClusterFile) -> Result<Cluster, Problem> {
     for node in nodes.values() {
         node.check().map_err(|problem| problem.map_path(|path| paths.in_cluster(node, path)))?;
     }
-    Ok(Cluster { name: cluster, deployments: nodes, redis: redis_acceptors(acceptors) })
+    Ok((nodes, redis_acceptors(acceptors)))
 }
 
 /// Where the cluster file says what a deployment file says.
@@ -292,7 +292,7 @@ fn introduce_peers(nodes: &mut Nodes) -> Result<(), Problem> {
 
 fn place_loads(loads: BTreeMap<String, LoadFields>, nodes: &mut Nodes) -> Result<(), Problem> {
     let endpoints: BTreeMap<String, HttpUrl> =
-        nodes.values().filter_map(|node| Some((node.node.clone(), endpoint(node)?))).collect();
+        nodes.values().filter_map(|node| Some((node.node.clone(), node.client_url()?))).collect();
     for (name, LoadFields { format, connections, duration_seconds }) in loads {
         if endpoints.is_empty() {
             let message = "there is no proposer to send load to; add proposers";
@@ -305,9 +305,7 @@ fn place_loads(loads: BTreeMap<String, LoadFields>, nodes: &mut Nodes) -> Result
     Ok(())
 }
 
-fn redis_acceptors(
-    acceptors: BTreeMap<String, AcceptorFields>,
-) -> BTreeMap<String, super::RedisAddress> {
+fn redis_acceptors(acceptors: BTreeMap<String, AcceptorFields>) -> RedisAcceptors {
     let in_redis = |(name, AcceptorFields(place))| match place {
         AcceptorPlace::Redis { storage, .. } => Some((name, storage)),
         AcceptorPlace::Node { .. } => None,

@@ -35,6 +35,7 @@ mod deployment;
 mod error;
 mod expand;
 mod json;
+mod load;
 mod names;
 mod original;
 mod redis_conf;
