@@ -141,3 +141,23 @@ fn a_client_that_disconnects_cancels_nothing() {
     wait_until("most of the writes took effect", || count() >= 40);
     assert!(started.elapsed() < PATIENCE);
 }
+
+#[test]
+fn a_node_with_only_a_load_counts_and_ends_with_it() {
+    let cluster = Cluster::start(3);
+    let endpoints: serde_json::Map<String, serde_json::Value> =
+        (0..3).map(|node| (cluster.names[node].clone(), cluster.url(node).into())).collect();
+    let client = serde_json::json!({
+        "cluster": "test", "node": "c1",
+        "actors": { "load": {
+            "endpoints": endpoints, "format": "perseus", "connections": 2, "duration_seconds": 2,
+        } },
+    });
+    std::fs::write(cluster.dir.path().join("c1.json"), client.to_string()).unwrap();
+    let mut command = Command::new(program("gryadka"));
+    let output = command.current_dir(cluster.dir.path()).arg("c1.json").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.starts_with("#legend: time|p1|p2|p3|p1:err|p2:err|p3:err\n1\t"), "{text}");
+    assert!(text.contains("# p3 "), "{text}");
+}
