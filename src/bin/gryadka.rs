@@ -64,10 +64,21 @@ fn main() {
 }
 
 fn run_node(file: PathBuf, exits_with_stdin: bool) {
+    end_on_panic();
     let deployment = Deployment::load(&file).unwrap_or_else(|error| fail(EXIT_BAD_CONFIG, error));
     if let Err(error) = node::run(deployment, told_to_stop(exits_with_stdin)) {
         fail(EXIT_BAD_CONFIG, format!("{}: {error}", file.display()));
     }
+}
+
+/// A panic is a broken invariant. Without this it would end one actor or one
+/// thread, and the node would live on as half a node.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 fn run_demo(arguments: Arguments) {
