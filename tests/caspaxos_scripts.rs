@@ -35,7 +35,7 @@ struct Actor {
     proposer: Proposer,
     now: Duration,
     sent: VecDeque<(AcceptorId, Token, Request)>,
-    timer: Option<Token>,
+    timer: Option<(Token, Duration)>,
     answers: Vec<(CommandId, Result<Outcome, Failure>)>,
     /// The kinds of the rounds that were begun.
     rounds: Vec<&'static str>,
@@ -68,7 +68,7 @@ impl Actor {
                     }
                     self.sent.push_back((to, token, call.request));
                 }
-                Effect::SetTimer { token, .. } => self.timer = Some(token),
+                Effect::SetTimer { token, after } => self.timer = Some((token, after)),
                 Effect::Answer { id, result } => self.answers.push((id, result)),
             }
         }
@@ -99,7 +99,8 @@ impl Actor {
     }
 
     fn fire(&mut self) {
-        let token = self.timer.clone().expect("a timer is set");
+        let (token, after) = self.timer.clone().expect("a timer is set");
+        self.now += after;
         self.take(Event::TimerFired { token });
     }
 

@@ -51,11 +51,6 @@ impl KeptValues {
         }
     }
 
-    /// How many values are kept.
-    pub fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
     fn cost(key: &Key, kept: &Kept) -> usize {
         let value_bytes = kept.value.record.value.as_ref().map_or(0, |value| value.len());
         key.as_str().len() + value_bytes + Self::OVERHEAD_BYTES
@@ -80,11 +75,11 @@ mod tests {
             values.insert(key(i), kept(1000));
             assert!(values.bytes <= 10_000);
         }
-        assert!(values.len() >= 8 && values.take(&key(999)).is_some());
+        assert!(values.by_key.len() >= 8 && values.take(&key(999)).is_some());
         assert!(values.take(&key(999)).is_none() && values.take(&key(0)).is_none());
         values.insert(key(999), kept(1));
         values.insert(key(999), kept(2));
         values.insert(key(5), kept(20_000));
-        assert!(values.len() == 0 && values.bytes == 0);
+        assert!(values.by_key.is_empty() && values.bytes == 0);
     }
 }

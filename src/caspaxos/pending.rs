@@ -17,6 +17,9 @@ pub struct Pending {
     /// Where the command changed the record in a value that was sent to
     /// acceptors and not settled, and what it answered there.
     attempts: Vec<(Change, Outcome)>,
+    /// It was answered while a round had it in hand; its place is kept until
+    /// the round is over.
+    is_answered: bool,
 }
 
 impl Pending {
@@ -25,7 +28,7 @@ impl Pending {
 
     /// A command that was not tried yet.
     pub fn new(id: CommandId, command: Command, deadline: Instant) -> Self {
-        Pending { id, command, deadline, attempts: Vec::new() }
+        Pending { id, command, deadline, attempts: Vec::new(), is_answered: false }
     }
 
     /// The answer to its client.
@@ -76,21 +79,27 @@ impl Waiting {
         self.0.iter().all(|pending| pending.command.is_read())
     }
 
-    /// The time until the first of them expires; zero when none waits.
-    pub fn until_first_deadline(&self, now: Instant) -> Duration {
-        let first = self.0.iter().map(|pending| pending.deadline).min();
-        first.map_or(Duration::ZERO, |deadline| deadline.saturating_sub(now))
+    /// The time until the first of them expires; `None` when none is left to.
+    pub fn until_first_deadline(&self, now: Instant) -> Option<Duration> {
+        let deadlines = self.0.iter().filter(|pending| !pending.is_answered);
+        deadlines.map(|pending| pending.deadline.saturating_sub(now)).min()
     }
 
-    /// Answers and takes out the ones whose deadline has passed.
+    /// Answers the ones whose deadline has passed, and leaves them in place: a
+    /// round may have them in hand.
     pub fn expire(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        self.0.retain(|pending| {
-            let is_in_time = pending.deadline > now;
-            if !is_in_time {
+        for pending in self.0.iter_mut().filter(|pending| !pending.is_answered) {
+            if pending.deadline <= now {
                 effects.push(pending.answer(Err(pending.failure())));
+                pending.is_answered = true;
             }
-            is_in_time
-        });
+        }
+    }
+
+    /// Expires, and takes out whatever is answered; only between rounds.
+    pub fn sweep(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.expire(now, effects);
+        self.0.retain(|pending| !pending.is_answered);
     }
 
     /// Answers and takes out the first ones, one outcome each.
@@ -99,13 +108,15 @@ impl Waiting {
         outcomes: impl ExactSizeIterator<Item = Outcome>,
         effects: &mut Vec<Effect>,
     ) {
-        let answered = self.0.drain(..outcomes.len()).zip(outcomes);
-        effects.extend(answered.map(|(pending, outcome)| pending.answer(Ok(outcome))));
+        let ended = self.0.drain(..outcomes.len()).zip(outcomes);
+        let ended = ended.filter(|(pending, _)| !pending.is_answered);
+        effects.extend(ended.map(|(pending, outcome)| pending.answer(Ok(outcome))));
     }
 
     /// Gives all of them up; `definite` is said of those that changed nothing.
     pub fn give_up(&mut self, definite: &Failure, effects: &mut Vec<Effect>) {
-        effects.extend(self.0.drain(..).map(|pending| match pending.failure() {
+        let given_up = self.0.drain(..).filter(|pending| !pending.is_answered);
+        effects.extend(given_up.map(|pending| match pending.failure() {
             Failure::Failed => pending.answer(Err(definite.clone())),
             other @ (Failure::StaleConfiguration(_) | Failure::Unknown) => {
                 pending.answer(Err(other))

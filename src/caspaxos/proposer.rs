@@ -134,16 +134,6 @@ impl Proposer {
         &self.configuration
     }
 
-    /// How many keys have a round under way.
-    pub fn keys_at_work(&self) -> usize {
-        self.works.len()
-    }
-
-    /// How many values are kept for the one-round-trip rule.
-    pub fn kept_values(&self) -> usize {
-        self.kept.len()
-    }
-
     /// Takes one event in and appends what is to be done.
     pub fn handle(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
         match event {
@@ -174,8 +164,14 @@ impl Proposer {
         }
         let mut waiting = Waiting::default();
         waiting.push(pending);
-        let work =
-            Work { round: 0, phase: Phase::BackingOff, lost: Vec::new(), waiting, failures: 0 };
+        let work = Work {
+            round: 0,
+            gives_up_at: now,
+            phase: Phase::BackingOff,
+            lost: Vec::new(),
+            waiting,
+            failures: 0,
+        };
         self.begin(now, key, work, effects);
     }
 
@@ -234,7 +230,7 @@ impl Proposer {
 
     /// Starts the next round, or ends the work when nothing waits.
     fn begin(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
-        work.waiting.expire(now, effects);
+        work.waiting.sweep(now, effects);
         let may_read = work.failures == 0 && work.waiting.are_reads();
         if work.waiting.is_empty() {
             return;
@@ -279,7 +275,7 @@ impl Proposer {
         base: Value,
         effects: &mut Vec<Effect>,
     ) {
-        work.waiting.expire(now, effects);
+        work.waiting.sweep(now, effects);
         if work.waiting.is_empty() {
             return;
         }
@@ -312,7 +308,16 @@ impl Proposer {
             token: token.clone(),
             call: Call { epoch, request: request.clone() },
         }));
-        let after = self.settings.round_timeout.min(work.waiting.until_first_deadline(now));
+        work.gives_up_at = now + self.settings.round_timeout;
+        self.wait(now, key, work, effects);
+    }
+
+    /// Puts the work back and sets a timer for the first thing that can happen
+    /// to it without a message: a command expires, or the round is given up.
+    fn wait(&mut self, now: Instant, key: Key, work: Work, effects: &mut Vec<Effect>) {
+        let left = work.gives_up_at.saturating_sub(now);
+        let after = work.waiting.until_first_deadline(now).map_or(left, |first| first.min(left));
+        let token = Token { key: key.clone(), round: work.round };
         effects.push(Effect::SetTimer { token, after });
         self.put_back(key, work);
     }
@@ -431,21 +436,30 @@ impl Proposer {
         self.back_off(now, key, work, effects);
     }
 
-    fn on_timer(&mut self, now: Instant, key: Key, work: Work, effects: &mut Vec<Effect>) {
+    fn on_timer(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
+        let is_over = now >= work.gives_up_at;
         match &work.phase {
-            Phase::BackingOff => self.begin(now, key, work, effects),
+            Phase::BackingOff if is_over => self.begin(now, key, work, effects),
             Phase::Reading(reading) if reading.is_patient => {
                 self.begin_change(now, key, work, effects);
             }
-            Phase::Reading(_) | Phase::Preparing { .. } | Phase::Accepting { .. } => {
+            Phase::Reading(_) | Phase::Preparing { .. } | Phase::Accepting { .. } if is_over => {
                 self.back_off(now, key, work, effects);
+            }
+            // A command has run out of time; the round goes on for the others.
+            Phase::BackingOff
+            | Phase::Reading(_)
+            | Phase::Preparing { .. }
+            | Phase::Accepting { .. } => {
+                work.waiting.expire(now, effects);
+                self.wait(now, key, work, effects);
             }
         }
     }
 
     /// Gives the round up: its ballot is burnt, late replies find nothing.
     fn back_off(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
-        work.waiting.expire(now, effects);
+        work.waiting.sweep(now, effects);
         if work.waiting.is_empty() {
             return;
         }
@@ -456,10 +470,8 @@ impl Proposer {
         work.phase = Phase::BackingOff;
         self.rounds += 1;
         work.round = self.rounds;
-        let token = Token { key: key.clone(), round: work.round };
-        let after = drawn.min(work.waiting.until_first_deadline(now));
-        effects.push(Effect::SetTimer { token, after });
-        self.put_back(key, work);
+        work.gives_up_at = now + drawn;
+        self.wait(now, key, work, effects);
     }
 
     fn put_back(&mut self, key: Key, work: Work) {

@@ -1,7 +1,7 @@
 //! The state of a round of the proposer.
 
 use super::pending::Waiting;
-use super::{AcceptorId, Ballot, Quorum, Value};
+use super::{AcceptorId, Ballot, Instant, Quorum, Value};
 use crate::kv::{Outcome, Record};
 
 /// A record that a read found, and who reported it.
@@ -39,6 +39,9 @@ pub enum Phase {
 pub struct Work {
     /// Names the round; late replies carry another name.
     pub round: u64,
+    /// When it is given up if it has not come to an end, or the back-off is
+    /// over.
+    pub gives_up_at: Instant,
     /// What it is doing.
     pub phase: Phase,
     /// Acceptors that will not agree in this round.
