@@ -324,7 +324,10 @@ fn serve(
         // Each worker stops accepting only well beyond the cap, so that who is
         // beyond it is told so.
         .max_connections(2 * Connections::CAP)
-        .on_connect(move |_, extensions| connections.note(extensions))
+        .on_connect(move |connection, extensions| {
+            limit_sending(connection);
+            connections.note(extensions);
+        })
         .client_request_timeout(HEAD_PATIENCE)
         .keep_alive(KEEP_ALIVE)
         .tcp_nodelay(true)
@@ -332,6 +335,16 @@ fn serve(
         .bind(address)
         .map(HttpServer::run)
         .map_err(|error| StartError::Listen { listener, address, error })
+}
+
+/// Lets the system end a connection whose other side takes nothing more.
+fn limit_sending(connection: &dyn std::any::Any) {
+    if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>() {
+        let socket = socket2::SockRef::from(stream);
+        if let Err(error) = socket.set_tcp_user_timeout(Some(http::SEND_PATIENCE)) {
+            log::debug!("a connection without a time-out for sending: {error}");
+        }
+    }
 }
 
 /// The configuration in the original's form.

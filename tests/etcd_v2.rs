@@ -117,7 +117,7 @@ fn directories_are_listed_flat_recursively_and_from_the_root() {
     let root = get(&format!("{}/v2/keys/", cluster.url(0))).json();
     assert!(root["node"]["key"].is_null() && root["node"]["dir"] == true);
     assert_eq!(keys(&root["node"]), ["/d", "/dx"]);
-    assert_eq!(form_request("PUT", &format!("{}/v2/keys", cluster.url(0)), "value=1").status, 403);
+    assert_eq!(form_request("PUT", &format!("{}/v2/keys", cluster.url(0)), "value=1").status, 400);
     // A key without its children is gone as a directory.
     for key in ["d/b", "d/a", "d/sub/x", "d/_hidden"] {
         request("DELETE", &format!("{}/v2/keys/{key}", cluster.url(2)), None).unwrap();
@@ -185,4 +185,66 @@ fn the_originals_api_reads_writes_and_tells_its_configuration() {
         configuration["accept"]["nodes"][1]["peer"],
         format!("http://{}:8102", cluster.address)
     );
+}
+
+#[test]
+fn absent_keys_can_be_read_by_many_at_once() {
+    let cluster = Cluster::start(3);
+    let readers = (0..32).map(|i| {
+        let url = format!("{}/v2/keys/absent{i}", cluster.url(0));
+        std::thread::spawn(move || (0..20).map(|_| get(&url).status).collect::<Vec<_>>())
+    });
+    let readers: Vec<_> = readers.collect();
+    let statuses = readers.into_iter().flat_map(|reader| reader.join().unwrap());
+    assert!(statuses.into_iter().all(|status| status == 404));
+}
+
+/// etcd answers 400 to each: a condition that was lost on its way to the
+/// request must not become a write without it.
+#[test]
+fn an_empty_condition_is_refused() {
+    let cluster = Cluster::start(1);
+    let url = format!("{}/v2/keys/k", cluster.url(0));
+    form_request("PUT", &url, "value=precious");
+    for query in ["prevIndex=", "prevIndex=%2B1", "noValueOnSuccess=", "dir=", "prevExist="] {
+        let answer = form_request("PUT", &format!("{url}?{query}"), "value=new");
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+    }
+    assert_eq!(get(&url).json()["node"]["value"], "precious");
+}
+
+#[test]
+fn what_is_not_stored_is_not_acknowledged_and_other_apis_are_not_keys() {
+    let cluster = Cluster::start(1);
+    for (path, status) in [
+        ("/health", 405),
+        ("/livez", 405),
+        ("/version", 405),
+        ("/change", 405),
+        ("/v2/auth/enable", 404),
+        ("/v2/members", 404),
+        ("/v2", 404),
+        ("/metrics", 404),
+    ] {
+        let url = format!("{}{path}", cluster.url(0));
+        assert_eq!(put(&url, b"x").status, status, "{path}");
+        assert_ne!(request("DELETE", &url, None).unwrap().status, 200, "{path}");
+    }
+}
+
+#[test]
+fn a_directory_of_many_pages_of_short_keys_is_listed() {
+    let cluster = Cluster::start(3);
+    let writers = (0..16).map(|writer| {
+        let url = cluster.url(writer % 3);
+        std::thread::spawn(move || {
+            let agent = ureq::Agent::new_with_defaults();
+            for key in (writer..20_000).step_by(16) {
+                agent.put(format!("{url}/d/{key:05}")).send(&b"1"[..]).unwrap();
+            }
+        })
+    });
+    writers.collect::<Vec<_>>().into_iter().for_each(|writer| writer.join().unwrap());
+    let listing = get(&format!("{}/v2/keys/d", cluster.url(1))).json();
+    assert_eq!(listing["node"]["nodes"].as_array().unwrap().len(), 20_000);
 }

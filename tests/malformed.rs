@@ -261,7 +261,10 @@ fn bounds_are_answered_with_their_status() {
     assert_eq!(get(&format!("{url}/{key}")).body.len(), 1 << 20);
     assert_eq!(put(&format!("{url}/{key}k"), b"v").status, 413);
     assert_eq!(get(&format!("{url}/v2/keys/{key}k")).status, 413);
-    assert_eq!(get(&format!("{url}/")).status, 400);
+    assert_eq!(get(&format!("{url}/")).status, 404);
+    for name in ["/a", "b/", "c//d", "e/%2E%2E/f", "."] {
+        assert_eq!(put(&format!("{url}/{name}"), b"v").status, 400, "{name}");
+    }
     // The node answers before it has read all; whether the client sees the
     // answer or a broken pipe is the network's choice.
     let large = request("PUT", &format!("{url}/k"), Some(("text/plain", &vec![1; (1 << 20) + 1])));
@@ -296,4 +299,28 @@ fn peers_that_make_no_sense_get_a_clear_answer() {
     wait_until("the cluster still serves", || {
         put(&format!("{}/k", cluster.url(0)), b"v").status == 204
     });
+}
+
+#[test]
+fn clients_that_do_not_read_their_answers_do_not_fill_the_memory() {
+    let mut cluster = Cluster::start(1);
+    let url = cluster.url(0);
+    for number in 0..16 {
+        assert_eq!(put(&format!("{url}/large/{number}"), &vec![b'x'; 1 << 20]).status, 204);
+    }
+    let before_bytes = cluster.node(0).memory_bytes();
+    let lazy: Vec<TcpStream> = (0..60)
+        .map(|_| {
+            let mut stream = TcpStream::connect(cluster.host(0)).unwrap();
+            stream.write_all(b"GET /v2/keys/large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    // A good client asks on until all of them have been taken in.
+    for number in 0..500 {
+        assert_eq!(put(&format!("{url}/small"), number.to_string().as_bytes()).status, 204);
+    }
+    let grown_bytes = cluster.node(0).memory_bytes().saturating_sub(before_bytes);
+    assert!(grown_bytes < 640 << 20, "{} MiB", grown_bytes >> 20);
+    drop(lazy);
 }

@@ -2,8 +2,7 @@
 //!
 //! It collects envelopes and sends them as one batch. While batches are under
 //! way the next one collects, so batches grow with the load and a lone
-//! message is not delayed. Every envelope is answered or, when its round must
-//! be over anyway, dropped.
+//! message is not delayed. Every envelope is answered, if only by `None`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -134,14 +133,19 @@ impl Link {
 
     fn next_batch(&mut self) -> (Vec<Ticket>, Vec<Call>) {
         let (mut tickets, mut calls, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut too_old = Vec::new();
         while calls.len() < MAX_BATCH_CALLS && bytes < BATCH_BYTES {
             let Some((since, envelope)) = self.queue.pop_front() else { break };
             if since.elapsed() > Self::PATIENCE {
+                too_old.push(envelope.ticket);
                 continue;
             }
             bytes += call_bytes(&envelope.call);
             tickets.push(envelope.ticket);
             calls.push(envelope.call);
+        }
+        if !too_old.is_empty() {
+            self.hand_out(too_old, Err("calls waited too long for it".into()));
         }
         (tickets, calls)
     }

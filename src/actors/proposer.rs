@@ -200,11 +200,11 @@ impl Proposer {
         };
         match under_way.listing.on_page(from.clone(), page) {
             Err(error) => self.end_listing(id, Err(error)),
-            Ok(Some(call)) => self.ask_for_page(from, id, call),
-            Ok(None) if under_way.listing.is_complete() => {
+            Ok(_) if under_way.listing.is_complete() => {
                 let Some(done) = self.listings.remove(&id) else { return };
                 let _ = done.answer.send(Ok(done.listing.into_records()));
             }
+            Ok(Some(call)) => self.ask_for_page(from, id, call),
             Ok(None) => {}
         }
     }
@@ -251,9 +251,9 @@ impl Handler<List> for Proposer {
     type Result = ();
 
     fn handle(&mut self, message: List, ctx: &mut Context<Self>) {
-        let List { prefix, patience, answer, permit } = message;
+        let List { prefix, scope, patience, answer, permit } = message;
         let id = self.next_serial();
-        let listing = Listing::new(self.core.configuration().clone(), prefix);
+        let listing = Listing::new(self.core.configuration().clone(), prefix, scope);
         for acceptor in listing.acceptors() {
             self.ask_for_page(acceptor, id, listing.request(None));
         }

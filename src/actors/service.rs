@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::caspaxos::{Failure, ListingError};
+use crate::caspaxos::{Failure, ListingError, Scope};
 use crate::kv::{Command, Key, Outcome, Record};
 
 /// Why a client gets no outcome.
@@ -19,6 +19,9 @@ pub enum Refusal {
     /// It may have taken effect, or may do so later.
     #[error("{0}")]
     Unknown(String),
+    /// The node is about to end; it took no effect.
+    #[error("the node is stopping; use another one")]
+    Stopping,
     /// Too much is under way; it took no effect.
     #[error("too many requests are under way; try again later")]
     Overloaded,
@@ -73,6 +76,8 @@ pub type Listed = Result<Vec<(Key, Record)>, ListingError>;
 pub struct List {
     /// What the keys begin with.
     pub prefix: String,
+    /// Every record, or whether there is one.
+    pub scope: Scope,
     /// How long the client waits.
     pub patience: Duration,
     /// The way back.
@@ -94,10 +99,10 @@ pub struct Service {
 
 impl Service {
     /// Commands under way at once; more are refused as overload. A large value
-    /// counts as several: one for each 16 KiB.
+    /// counts as several: one for each 4 KiB.
     pub const MAX_COMMANDS: usize = 4096;
     /// See [`Service::MAX_COMMANDS`]; change it there too.
-    const BYTES_PER_PLACE: usize = 16 << 10;
+    const BYTES_PER_PLACE: usize = 4 << 10;
     /// Listings under way at once: each may hold tens of MiB.
     pub const MAX_LISTINGS: usize = 4;
     /// How long a command may take.
@@ -141,8 +146,23 @@ impl Service {
     /// Lists the live records under a prefix.
     pub async fn list(&self, prefix: String) -> Result<Vec<(Key, Record)>, Refusal> {
         let permit = self.permit(&self.listings, 1)?;
+        self.list_with(prefix, Scope::All, permit).await
+    }
+
+    /// Whether there may be a live record under a prefix: false is sure.
+    pub async fn has_any(&self, prefix: String) -> Result<bool, Refusal> {
+        let permit = self.permit(&self.commands, 1)?;
+        Ok(!self.list_with(prefix, Scope::Any, permit).await?.is_empty())
+    }
+
+    async fn list_with(
+        &self,
+        prefix: String,
+        scope: Scope,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Vec<(Key, Record)>, Refusal> {
         let (answer, result) = oneshot::channel();
-        self.list.do_send(List { prefix, patience: Self::PATIENCE, answer, permit });
+        self.list.do_send(List { prefix, scope, patience: Self::PATIENCE, answer, permit });
         match result.await {
             Ok(result) => Ok(result?),
             Err(_) => Err(Refusal::Failed(STOPPED.into())),
@@ -156,7 +176,9 @@ impl Service {
 
     /// Waits until nothing is under way, but no longer than `patience`.
     pub async fn drained(&self, patience: Duration) {
-        let all = self.commands.acquire_many(Self::MAX_COMMANDS as u32);
+        let commands = self.commands.acquire_many(Self::MAX_COMMANDS as u32);
+        let listings = self.listings.acquire_many(Self::MAX_LISTINGS as u32);
+        let all = futures::future::join(commands, listings);
         if tokio::time::timeout(patience, all).await.is_err() {
             let under_way = Self::MAX_COMMANDS - self.commands.available_permits();
             log::warn!("{under_way} commands are still under way after {patience:?}");
@@ -169,7 +191,7 @@ impl Service {
         places: usize,
     ) -> Result<OwnedSemaphorePermit, Refusal> {
         if self.is_closed.load(Ordering::Relaxed) {
-            return Err(Refusal::Failed("the node is stopping; use another one".into()));
+            return Err(Refusal::Stopping);
         }
         semaphore.clone().try_acquire_many_owned(places as u32).map_err(|_| Refusal::Overloaded)
     }

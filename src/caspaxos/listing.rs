@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AcceptorId, Ballot, Call, Configuration, ListPage, ListRequest, Request};
+use super::{AcceptorId, Ballot, Call, Configuration, ListEntry, ListPage, ListRequest, Request};
 use crate::kv::{Key, Record};
 
 /// Why a listing has no result.
@@ -25,11 +25,21 @@ pub enum ListingError {
     },
 }
 
+/// What a listing is to find out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Every live record.
+    All,
+    /// Whether there may be one: it ends with the first that shows.
+    Any,
+}
+
 /// A listing under way: feed it pages until it has a result.
 #[derive(Debug)]
 pub struct Listing {
     configuration: Configuration,
     prefix: String,
+    scope: Scope,
     newest: BTreeMap<Key, (Ballot, Record)>,
     bytes: usize,
     done: Vec<AcceptorId>,
@@ -39,16 +49,16 @@ pub struct Listing {
 impl Listing {
     /// The most that a listing may hold, in bytes of keys and values.
     pub const LIMIT_BYTES: usize = 32 << 20;
-    /// What one page of one acceptor holds, roughly.
-    const PAGE_BYTES: u32 = 1 << 20;
-    /// What an entry takes besides its key and value, roughly.
-    const OVERHEAD_BYTES: usize = 100;
+    /// What one page of one acceptor holds: small, so that nothing else waits
+    /// long behind it.
+    const PAGE_BYTES: u32 = 64 << 10;
 
     /// Starts a listing of the keys that begin with `prefix`.
-    pub fn new(configuration: Configuration, prefix: String) -> Self {
+    pub fn new(configuration: Configuration, prefix: String, scope: Scope) -> Self {
         Listing {
             configuration,
             prefix,
+            scope,
             newest: BTreeMap::new(),
             bytes: 0,
             done: Vec::new(),
@@ -106,7 +116,7 @@ impl Listing {
         match self.newest.entry(key) {
             std::collections::btree_map::Entry::Vacant(entry) => {
                 entry.insert((accepted, record));
-                self.bytes += key_bytes + new_bytes + Self::OVERHEAD_BYTES;
+                self.bytes += key_bytes + new_bytes + ListEntry::OVERHEAD_BYTES;
             }
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 if accepted > entry.get().0 {
@@ -118,9 +128,13 @@ impl Listing {
         }
     }
 
-    /// True once a prepare quorum has told all it has.
+    /// True once a prepare quorum has told all it has, or all that is asked.
     pub fn is_complete(&self) -> bool {
-        self.configuration.prepare.is_met_by(&self.done)
+        let is_found = match self.scope {
+            Scope::All => false,
+            Scope::Any => self.newest.values().any(|(_, record)| record.is_live()),
+        };
+        is_found || self.configuration.prepare.is_met_by(&self.done)
     }
 
     /// The live records, in key order.
@@ -133,7 +147,7 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caspaxos::{Epoch, ListEntry};
+    use crate::caspaxos::Epoch;
 
     fn entry(key: &str, counter: u64, value: Option<&'static str>) -> ListEntry {
         let record =
@@ -144,7 +158,7 @@ mod tests {
 
     fn listing() -> (Listing, [AcceptorId; 3]) {
         let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
-        (Listing::new(Configuration::uniform(Epoch(1), &ids, 2, 2), "d/".into()), ids)
+        (Listing::new(Configuration::uniform(Epoch(1), &ids, 2, 2), "d/".into(), Scope::All), ids)
     }
 
     #[test]
@@ -168,6 +182,20 @@ mod tests {
         let records = listing.into_records();
         let texts: Vec<_> = records.iter().map(|(k, r)| (k.as_str(), r.text().unwrap())).collect();
         assert_eq!(texts, [("d/a", "new"), ("d/b", "kept")]);
+    }
+
+    #[test]
+    fn whether_there_is_any_ends_with_the_first_live_record_or_a_quorum() {
+        let (listing, [a1, a2, _]) = listing();
+        let page = |entries| Some(ListPage { entries, more_after: None });
+        let mut any = Listing { scope: Scope::Any, ..listing };
+        any.on_page(a1.clone(), page(vec![entry("d/a", 2, None)])).unwrap();
+        assert!(!any.is_complete());
+        any.on_page(a2, page(vec![entry("d/a", 1, Some("old"))])).unwrap();
+        assert!(any.is_complete() && any.into_records().is_empty());
+        let mut any = Listing { scope: Scope::Any, ..self::listing().0 };
+        any.on_page(a1, page(vec![entry("d/a", 1, Some("a"))])).unwrap();
+        assert!(any.is_complete() && any.into_records().len() == 1);
     }
 
     #[test]

@@ -61,7 +61,8 @@ pub struct ListRequest {
     pub prefix: String,
     /// Only keys greater than this one.
     pub after: Option<Key>,
-    /// The page ends once its keys and values reach this many bytes.
+    /// The page ends once its entries, with what they take besides keys and
+    /// values, reach this many bytes.
     pub limit_bytes: u32,
 }
 
@@ -117,4 +118,15 @@ pub struct ListEntry {
     pub accepted: Ballot,
     /// The record.
     pub record: Record,
+}
+
+impl ListEntry {
+    /// No less than what an entry takes besides its key and value.
+    pub const OVERHEAD_BYTES: usize = 128;
+
+    /// No less than what the entry takes in a page.
+    pub fn bytes(&self) -> usize {
+        let value_bytes = self.record.value.as_ref().map_or(0, |value| value.len());
+        Self::OVERHEAD_BYTES + self.key.as_str().len() + value_bytes
+    }
 }

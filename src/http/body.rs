@@ -9,10 +9,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ApiError;
 use crate::actors::Refusal;
-use crate::kv::MAX_VALUE_BYTES;
+use crate::kv::{Key, MAX_VALUE_BYTES};
 
-/// What all bodies that are being read may hold together, so that many slow
-/// senders cannot fill the memory.
+/// What all bodies of clients that are being read may hold together, so that
+/// many slow senders cannot fill the memory.
 static READING_BYTES: Semaphore = Semaphore::const_new(256 << 20);
 
 /// How long a client may take to send a body.
@@ -22,14 +22,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// percent-encoded.
 pub const MAX_TEXT_BYTES: usize = 3 * MAX_VALUE_BYTES + 64 * 1024;
 
-/// Reads a body of up to `limit` bytes.
+/// Reads a client's body of up to `limit` bytes.
 pub async fn read(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
-    tokio::time::timeout(PATIENCE, read_all(payload, limit))
+    read_within(&READING_BYTES, payload, limit).await
+}
+
+/// Reads a body of up to `limit` bytes, as long as the budget has room.
+pub async fn read_within(
+    budget: &Semaphore,
+    payload: Payload,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(PATIENCE, read_all(budget, payload, limit))
         .await
         .unwrap_or(Err(ApiError::TooSlow(PATIENCE.as_secs())))
 }
 
-async fn read_all(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+async fn read_all(
+    budget: &Semaphore,
+    mut payload: Payload,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     let mut reserved: Option<SemaphorePermit> = None;
     while let Some(chunk) = payload.next().await {
@@ -38,7 +51,7 @@ async fn read_all(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError>
         if body.len() + chunk.len() > limit {
             return Err(ApiError::TooLarge(format!("the body is larger than {limit} bytes")));
         }
-        let more = READING_BYTES.try_acquire_many(chunk.len() as u32);
+        let more = budget.try_acquire_many(chunk.len() as u32);
         let more = more.map_err(|_| Refusal::Overloaded)?;
         match &mut reserved {
             Some(reserved) => reserved.merge(more),
@@ -71,6 +84,19 @@ pub fn percent_decode(text: &str) -> Result<Vec<u8>, ApiError> {
         }
     }
     Ok(percent_decode_str(text).collect())
+}
+
+/// A key from a name as clients write it. Names that the v2 API would clean to
+/// another one are refused: under them a record could be written, but not be
+/// found or deleted there.
+pub fn key(name: &str) -> Result<Key, ApiError> {
+    let key = Key::try_from(name)?;
+    if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(ApiError::Malformed(
+            "a key has no empty part, no '.' and no '..' between its slashes".into(),
+        ));
+    }
+    Ok(key)
 }
 
 /// Undoes percent-encoding of a path, which must be UTF-8.

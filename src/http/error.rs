@@ -14,6 +14,9 @@ pub enum ApiError {
     /// The request does not make sense.
     #[error("{0}")]
     Malformed(String),
+    /// There is no such resource.
+    #[error("{0}")]
+    NotFound(&'static str),
     /// The resource does not know the method.
     #[error("use {0} here")]
     MethodNotAllowed(&'static str),
@@ -36,10 +39,11 @@ impl ApiError {
     pub fn outcome(&self) -> Option<&'static str> {
         match self {
             ApiError::Refused(Refusal::Unknown(_)) => Some("unknown"),
-            ApiError::Refused(Refusal::Failed(_) | Refusal::Overloaded)
+            ApiError::Refused(Refusal::Failed(_) | Refusal::Stopping | Refusal::Overloaded)
             | ApiError::TooManyConnections(_) => Some("failed"),
             ApiError::Refused(Refusal::TooLarge(_))
             | ApiError::Malformed(_)
+            | ApiError::NotFound(_)
             | ApiError::MethodNotAllowed(_)
             | ApiError::TooLarge(_)
             | ApiError::TooSlow(_) => None,
@@ -54,10 +58,14 @@ impl ApiError {
                 response.insert_header((ALLOW, *allowed));
             }
             // What is left of the body is not read: the connection must end.
-            ApiError::TooLarge(_) | ApiError::TooSlow(_) | ApiError::TooManyConnections(_) => {
+            ApiError::TooLarge(_)
+            | ApiError::TooSlow(_)
+            | ApiError::TooManyConnections(_)
+            // Nor should a client ask again on a connection that ends.
+            | ApiError::Refused(Refusal::Stopping) => {
                 response.insert_header((CONNECTION, "close")).force_close();
             }
-            ApiError::Malformed(_) | ApiError::Refused(_) => {}
+            ApiError::NotFound(_) | ApiError::Malformed(_) | ApiError::Refused(_) => {}
         }
         response
     }
@@ -76,13 +84,15 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             ApiError::Malformed(_) => StatusCode::BAD_REQUEST,
+            ApiError::NotFound(_) => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::TooLarge(_) | ApiError::Refused(Refusal::TooLarge(_)) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             ApiError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             ApiError::Refused(Refusal::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
-            ApiError::TooManyConnections(_) | ApiError::Refused(Refusal::Failed(_)) => {
+            ApiError::TooManyConnections(_)
+            | ApiError::Refused(Refusal::Failed(_) | Refusal::Stopping) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ApiError::Refused(Refusal::Unknown(_)) => StatusCode::GATEWAY_TIMEOUT,

@@ -5,8 +5,8 @@
 //! evaluates a function that the client sends, this server runs no code from
 //! clients.
 
-use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::body::MAX_TEXT_BYTES;
 use super::{ApiError, ClientState, body};
 use crate::actors::Refusal;
-use crate::kv::{Command, Key, Record, VersionedJson};
+use crate::kv::{Command, Record, VersionedJson};
 
 const CHANGES: [&str; 3] = ["read", "write", "id"];
 
@@ -44,16 +44,12 @@ fn refuse(status: StatusCode, code: &str, message: impl std::fmt::Display) -> Ht
 
 /// `POST /change {"name", "key", "params"}`.
 pub async fn change(
-    request: HttpRequest,
     payload: web::Payload,
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
-    if request.method() != Method::POST {
-        return Err(ApiError::MethodNotAllowed("POST"));
-    }
     let body = body::read(payload, MAX_TEXT_BYTES).await?;
     let change: Change = serde_json::from_slice(&body).map_err(malformed)?;
-    let key = Key::try_from(change.key.as_str())?;
+    let key = body::key(&change.key)?;
     let command = match change.name.as_str() {
         "read" | "id" => Command::Get,
         "write" => match write_command(change.params)? {
@@ -78,6 +74,9 @@ pub async fn change(
         Err(Refusal::Unknown(why)) => Ok(refuse(StatusCode::BAD_REQUEST, "CommitError", why)),
         Err(refusal @ Refusal::Overloaded) => {
             Ok(refuse(StatusCode::TOO_MANY_REQUESTS, "ConcurrentRequestError", refusal))
+        }
+        Err(refusal @ Refusal::Stopping) => {
+            Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "ProposerIsOff", refusal))
         }
         Err(refusal @ Refusal::TooLarge(_)) => Err(refusal.into()),
     }
@@ -111,13 +110,7 @@ fn render(record: &Record, absent: &str) -> String {
 }
 
 /// `POST /register-change {"name", "body"}`.
-pub async fn register_change(
-    request: HttpRequest,
-    payload: web::Payload,
-) -> Result<HttpResponse, ApiError> {
-    if request.method() != Method::POST {
-        return Err(ApiError::MethodNotAllowed("POST"));
-    }
+pub async fn register_change(payload: web::Payload) -> Result<HttpResponse, ApiError> {
     let body = body::read(payload, MAX_TEXT_BYTES).await?;
     let change: RegisterChange = serde_json::from_slice(&body).map_err(malformed)?;
     if CHANGES.contains(&change.name.as_str()) {
@@ -128,12 +121,6 @@ pub async fn register_change(
 }
 
 /// `GET /configuration`.
-pub async fn configuration(
-    request: HttpRequest,
-    state: web::Data<ClientState>,
-) -> Result<HttpResponse, ApiError> {
-    match *request.method() {
-        Method::GET | Method::HEAD => Ok(HttpResponse::Ok().json(&state.configuration)),
-        _ => Err(ApiError::MethodNotAllowed("GET, HEAD")),
-    }
+pub async fn configuration(state: web::Data<ClientState>) -> HttpResponse {
+    HttpResponse::Ok().json(&state.configuration)
 }

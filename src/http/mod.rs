@@ -10,16 +10,22 @@ mod gryadka;
 mod health;
 mod peer;
 mod raw;
+mod sending;
 mod v2;
 mod v2_answer;
 
-use actix_web::web;
+use std::time::Duration;
+
+use actix_web::{FromRequest, Handler, Responder, web};
 
 pub use connections::Connections;
 pub use error::ApiError;
 pub use peer::PeerState;
 
 use crate::actors::Service;
+
+/// How long a client may take nothing of an answer before its connection ends.
+pub const SEND_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the client APIs know of their node.
 #[derive(Clone)]
@@ -34,31 +40,68 @@ pub struct ClientState {
     pub configuration: serde_json::Value,
 }
 
-/// The routes of the client listener. Fixed routes win over raw keys.
+/// The routes of the client listener. Fixed routes win over raw keys, and so
+/// does everything below `/v2`, so that a request of another of etcd's APIs
+/// never becomes a key.
 pub fn client_routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v2/keys").to(v2::keys))
         .service(web::resource("/v2/keys/{key:.*}").to(v2::keys))
-        .service(web::resource("/change").to(gryadka::change))
-        .service(web::resource("/register-change").to(gryadka::register_change))
-        .service(web::resource("/configuration").to(gryadka::configuration))
-        .service(web::resource("/health").to(health::health))
-        .service(web::resource("/readyz").to(health::health))
-        .service(web::resource("/livez").to(health::live))
-        .service(web::resource("/version").to(health::version))
+        .service(web::resource(["/v2", "/v2/{rest:.*}", "/metrics"]).to(not_here))
+        .service(
+            web::resource("/change")
+                .route(web::post().to(gryadka::change))
+                .default_service(to_post()),
+        )
+        .service(
+            web::resource("/register-change")
+                .route(web::post().to(gryadka::register_change))
+                .default_service(to_post()),
+        )
+        .service(readable("/configuration", gryadka::configuration))
+        .service(readable("/health", health::health))
+        .service(readable("/readyz", health::health))
+        .service(readable("/livez", health::live))
+        .service(readable("/version", health::version))
         .default_service(web::to(raw::key));
+}
+
+/// A resource that is read with GET and HEAD, and nothing else.
+fn readable<F, Args>(path: &str, handler: F) -> actix_web::Resource
+where
+    F: Handler<Args> + Clone,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(|| async {
+            Err::<(), _>(ApiError::MethodNotAllowed("GET, HEAD"))
+        }))
+}
+
+/// What a resource that takes only POST says to other methods.
+fn to_post() -> actix_web::Route {
+    web::to(|| async { Err::<(), _>(ApiError::MethodNotAllowed("POST")) })
+}
+
+async fn not_here() -> Result<(), ApiError> {
+    Err(ApiError::NotFound("no such API here; the v2 API is at /v2/keys/"))
 }
 
 /// The routes of the peer listener.
 pub fn peer_routes(config: &mut web::ServiceConfig) {
-    config.service(web::resource(crate::transport::BATCH_PATH).to(peer::batch));
+    let batch = web::resource(crate::transport::BATCH_PATH);
+    config.service(batch.route(web::post().to(peer::batch)).default_service(to_post()));
 }
 
 /// The routes of the admin listener.
 pub fn admin_routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource("/configuration").to(gryadka::configuration))
-        .service(web::resource("/health").to(health::health))
-        .service(web::resource("/livez").to(health::live))
-        .service(web::resource("/version").to(health::version));
+        .service(readable("/configuration", gryadka::configuration))
+        .service(readable("/health", health::health))
+        .service(readable("/readyz", health::health))
+        .service(readable("/livez", health::live))
+        .service(readable("/version", health::version));
 }

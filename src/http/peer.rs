@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use actix::Addr;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
+use tokio::sync::Semaphore;
 
 use super::body;
 use crate::actors::{Acceptor, Serve};
 use crate::caspaxos::AcceptorId;
-use crate::transport::{Batch, MAX_REQUEST_BYTES, decode, encode_replies};
+use crate::transport::{Batch, MAX_BATCH_CALLS, MAX_REQUEST_BYTES, decode, encode_replies};
+
+/// What all batches that are being read may hold together. Clients have a
+/// budget of their own: they must not be able to cut a node off.
+static READING_BYTES: Semaphore = Semaphore::const_new(256 << 20);
 
 /// What the peer API knows of its node.
 #[derive(Clone)]
@@ -22,15 +27,8 @@ pub struct PeerState {
 }
 
 /// `POST /peer/v1/batch`.
-pub async fn batch(
-    request: HttpRequest,
-    payload: web::Payload,
-    state: web::Data<PeerState>,
-) -> HttpResponse {
-    if request.method() != actix_web::http::Method::POST {
-        return HttpResponse::MethodNotAllowed().insert_header(("Allow", "POST")).finish();
-    }
-    let body = match body::read(payload, MAX_REQUEST_BYTES).await {
+pub async fn batch(payload: web::Payload, state: web::Data<PeerState>) -> HttpResponse {
+    let body = match body::read_within(&READING_BYTES, payload, MAX_REQUEST_BYTES).await {
         Ok(body) => body,
         Err(error) => return actix_web::ResponseError::error_response(&error),
     };
@@ -55,7 +53,13 @@ pub async fn batch(
 
 /// Whether the batch is meant for this node.
 fn check(batch: &Batch, state: &PeerState) -> Result<(), String> {
-    let Batch { cluster, sender, to, .. } = batch;
+    let Batch { cluster, sender, to, calls, .. } = batch;
+    if calls.len() > MAX_BATCH_CALLS {
+        return Err(format!(
+            "{} calls are more than the {MAX_BATCH_CALLS} of a batch",
+            calls.len()
+        ));
+    }
     if *cluster != state.cluster {
         return Err(format!(
             "node {sender} belongs to cluster {cluster:?}, node {} to {:?}; check the peers of \

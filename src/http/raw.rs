@@ -3,9 +3,14 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::sending::Sending;
 use super::v2_answer::INDEX_HEADER;
 use super::{ApiError, ClientState, body};
 use crate::kv::{Command, Key, MAX_VALUE_BYTES};
+
+/// What someone finds who only has the address.
+const GUIDE: &str = "a gryadka node: PUT and GET /KEY, etcd's v2 API at /v2/keys/, \
+                     Gryadka's at /change, its state at /health and /version";
 
 /// `PUT|GET|HEAD /{key}`.
 pub async fn key(
@@ -14,11 +19,12 @@ pub async fn key(
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
     let path = request.uri().path();
-    let key = body::decode_path(path.strip_prefix('/').unwrap_or(path))?;
+    let name = body::decode_path(path.strip_prefix('/').unwrap_or(path))?;
     match *request.method() {
-        Method::GET | Method::HEAD => get(&state, Key::try_from(key.as_str())?).await,
+        Method::GET | Method::HEAD if name.is_empty() => Err(ApiError::NotFound(GUIDE)),
+        Method::GET | Method::HEAD => get(&state, body::key(&name)?).await,
         Method::PUT => {
-            let key = Key::try_from(key.as_str())?;
+            let key = body::key(&name)?;
             let value = body::read(payload, MAX_VALUE_BYTES).await?;
             let outcome = state.service.submit(key, Command::Set(value)).await?;
             let index = outcome.after.modified_index;
@@ -35,7 +41,7 @@ async fn get(state: &ClientState, key: Key) -> Result<HttpResponse, ApiError> {
         Some(value) => HttpResponse::Ok()
             .insert_header(index)
             .content_type("application/octet-stream")
-            .body(value),
+            .body(Sending::new(value)?),
         None => HttpResponse::NotFound()
             .insert_header(index)
             .content_type("text/plain; charset=utf-8")

@@ -68,23 +68,20 @@ async fn get(
     name: &str,
     parameters: &Parameters,
 ) -> Result<HttpResponse, EtcdError> {
-    let mut outcome = None;
+    let prefix = if name.is_empty() { String::new() } else { format!("{name}/") };
     if !name.is_empty() {
         let key = Key::try_from(name).map_err(ApiError::from)?;
         let found = state.service.submit(key, Command::Get).await.map_err(ApiError::from)?;
         if found.verdict == Verdict::Done {
-            return Ok(answerer.event("get", name, &found, false));
+            return Ok(answerer.found(name, &found.after)?);
         }
-        outcome = Some(found);
+        let has_any = state.service.has_any(prefix.clone()).await.map_err(ApiError::from)?;
+        if !has_any {
+            return Err(EtcdError::precondition(name, &Command::Get, &found));
+        }
     }
-    let prefix = if name.is_empty() { String::new() } else { format!("{name}/") };
     let records = state.service.list(prefix).await.map_err(ApiError::from)?;
-    match outcome {
-        Some(outcome) if records.is_empty() => {
-            Err(EtcdError::precondition(name, &Command::Get, &outcome))
-        }
-        Some(_) | None => Ok(answerer.listing(name, records, parameters.recursive)),
-    }
+    Ok(answerer.listing(name, records, parameters.recursive)?)
 }
 
 /// The path without its empty, `.` and `..` parts, and without the first slash.
@@ -102,13 +99,13 @@ fn clean(path: &str) -> String {
     parts.join("/")
 }
 
-/// The parameters of the query and, as in etcd, of a body that says that it
-/// is a form.
+/// The parameters of the query and, as in etcd, of the body of a PUT that says
+/// that it is a form.
 async fn read_form(request: &HttpRequest, payload: web::Payload) -> Result<Form, EtcdError> {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let is_form = content_type.is_some_and(|value| {
-        value.trim().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded")
-    });
+    let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let is_form = *request.method() == Method::PUT
+        && media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
     let body = body::read(payload, MAX_TEXT_BYTES).await?;
     let body = if is_form { body } else { Default::default() };
     let bad_form = |cause: String| EtcdError::Invalid { code: 210, cause };
@@ -198,23 +195,24 @@ fn invalid(code: u16, cause: &str) -> EtcdError {
     EtcdError::Invalid { code, cause: cause.to_string() }
 }
 
+/// A number that is given, if only as an empty text, must be one: a condition
+/// that was lost on its way must not become a write without it.
 fn number(form: &Form, name: &str, code: u16) -> Result<Option<u64>, EtcdError> {
-    match form.text(name) {
-        "" => Ok(None),
-        text => text
-            .parse()
-            .map(Some)
-            .map_err(|_| invalid(code, &format!("invalid value for {name:?}"))),
+    if form.get(name).is_none() {
+        return Ok(None);
     }
+    let text = form.text(name);
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    number.map(Some).ok_or_else(|| invalid(code, &format!("invalid value for {name:?}")))
 }
 
 fn flag(form: &Form, name: &str) -> Result<Option<bool>, EtcdError> {
-    match form.text(name) {
-        "" => Ok(None),
-        text => parse_flag(text)
-            .map(Some)
-            .ok_or_else(|| invalid(209, &format!("invalid value for {name:?}"))),
+    if form.get(name).is_none() {
+        return Ok(None);
     }
+    let flag = parse_flag(form.text(name));
+    flag.map(Some).ok_or_else(|| invalid(209, &format!("invalid value for {name:?}")))
 }
 
 /// Go's `strconv.ParseBool`.

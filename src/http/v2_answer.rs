@@ -8,6 +8,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
 use super::ApiError;
+use super::sending::Sending;
 use crate::kv::{Command, Compare, Key, Outcome, Record, Verdict};
 
 /// The header that carries the modified index of the answered key.
@@ -140,22 +141,26 @@ impl Answerer {
         Answerer { cluster_id: cluster_id(cluster) }
     }
 
+    fn head(&self, mut response: HttpResponseBuilder, index: u64) -> HttpResponseBuilder {
+        response
+            .insert_header((CLUSTER_HEADER, self.cluster_id.as_str()))
+            .insert_header((INDEX_HEADER, index))
+            .content_type("application/json");
+        response
+    }
+
     fn json(
         &self,
-        mut response: HttpResponseBuilder,
+        response: HttpResponseBuilder,
         index: u64,
         body: &impl Serialize,
     ) -> HttpResponse {
         let mut text = serde_json::to_string(body).expect("plain data is JSON");
         text.push('\n');
-        response
-            .insert_header((CLUSTER_HEADER, self.cluster_id.as_str()))
-            .insert_header((INDEX_HEADER, index))
-            .content_type("application/json")
-            .body(text)
+        self.head(response, index).body(text)
     }
 
-    /// The answer to a command that took place.
+    /// The answer to a write that took place.
     pub fn event(
         &self,
         action: &'static str,
@@ -164,11 +169,10 @@ impl Answerer {
         no_value: bool,
     ) -> HttpResponse {
         let Outcome { before, after, .. } = outcome;
-        let is_write = action != "get";
-        let is_created = is_write && after.is_live() && !before.is_live();
+        let is_created = after.is_live() && !before.is_live();
         let status = if is_created { StatusCode::CREATED } else { StatusCode::OK };
-        let has_previous = is_write && before.is_live();
-        let event = if no_value && is_write && after.is_live() {
+        let has_previous = before.is_live();
+        let event = if no_value && after.is_live() {
             Event { action, node: None, prev_node: None }
         } else {
             Event {
@@ -180,6 +184,20 @@ impl Answerer {
         self.json(HttpResponse::build(status), after.modified_index, &event)
     }
 
+    /// The answer to a read, which counts until it is sent.
+    fn json_of_read(&self, index: u64, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
+        let mut text = serde_json::to_string(body).expect("plain data is JSON");
+        text.push('\n');
+        let body = Sending::new(text.into())?;
+        Ok(self.head(HttpResponse::Ok(), index).body(body))
+    }
+
+    /// The answer to a read that found the key.
+    pub fn found(&self, name: &str, record: &Record) -> Result<HttpResponse, ApiError> {
+        let event = Event { action: "get", node: Some(Node::leaf(name, record)), prev_node: None };
+        self.json_of_read(record.modified_index, &event)
+    }
+
     /// The keys of an implicit directory, in key order. Names that begin with
     /// an underscore are hidden, as in etcd.
     pub fn listing(
@@ -187,7 +205,7 @@ impl Answerer {
         name: &str,
         records: Vec<(Key, Record)>,
         is_recursive: bool,
-    ) -> HttpResponse {
+    ) -> Result<HttpResponse, ApiError> {
         let index = records.iter().map(|(_, record)| record.modified_index).max().unwrap_or(0);
         let prefix_bytes = if name.is_empty() { 0 } else { name.len() + 1 };
         let entries: Vec<_> =
@@ -196,7 +214,7 @@ impl Answerer {
         let began = first_index(&entries);
         let node = Node::directory(name, began, children(name, &entries, depth));
         let event = Event { action: "get", node: Some(node), prev_node: None };
-        self.json(HttpResponse::Ok(), index, &event)
+        self.json_of_read(index, &event)
     }
 
     /// etcd's plain text for a method that it does not know.
@@ -213,7 +231,7 @@ impl Answerer {
             EtcdError::Invalid { code, cause } => {
                 (HttpResponse::BadRequest(), *code, cause.clone(), 0, None)
             }
-            EtcdError::RootIsReadOnly => (HttpResponse::Forbidden(), 107, "/".into(), 0, None),
+            EtcdError::RootIsReadOnly => (HttpResponse::BadRequest(), 107, "/".into(), 0, None),
             EtcdError::Precondition { status, code, cause, index } => {
                 (HttpResponse::build(*status), *code, cause.clone(), *index, None)
             }

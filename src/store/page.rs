@@ -6,7 +6,7 @@ use crate::kv::Key;
 
 /// The most that one page holds, whatever was asked for: a page and the entry
 /// that overflows it must fit into one message between nodes.
-pub const LIMIT_BYTES: u32 = 4 << 20;
+pub const LIMIT_BYTES: u32 = 256 << 10;
 
 /// The limit that holds for a request.
 pub fn limit_bytes(request: &ListRequest) -> usize {
@@ -39,15 +39,17 @@ impl PageBuilder {
         self.page.more_after.is_some()
     }
 
-    /// Takes in the next register; skips it when nothing was accepted.
+    /// Takes in the next register; where nothing was accepted, it counts for
+    /// the length of the page but is not shown.
     pub fn push(&mut self, key: &Key, register: &Register) {
         if register.accepted.is_zero() {
-            return;
+            self.bytes += ListEntry::OVERHEAD_BYTES;
+        } else {
+            let record = register.value.record.clone();
+            let entry = ListEntry { key: key.clone(), accepted: register.accepted, record };
+            self.bytes += entry.bytes();
+            self.page.entries.push(entry);
         }
-        let record = register.value.record.clone();
-        self.bytes += key.as_str().len() + record.value.as_ref().map_or(0, |value| value.len());
-        let entry = ListEntry { key: key.clone(), accepted: register.accepted, record };
-        self.page.entries.push(entry);
         if self.bytes >= self.limit_bytes {
             self.page.more_after = Some(key.clone());
         }

@@ -122,12 +122,7 @@ fn reply_bytes(reply: &Reply) -> usize {
         + match reply {
             Reply::Prepared { value, .. } => value_bytes(&value.record.value),
             Reply::WasRead { record, .. } => value_bytes(&record.value),
-            Reply::Listed(page) => {
-                let entries = page.entries.iter();
-                entries
-                    .map(|e| FRAME_BYTES + e.key.as_str().len() + value_bytes(&e.record.value))
-                    .sum()
-            }
+            Reply::Listed(page) => page.entries.iter().map(|entry| entry.bytes()).sum(),
             Reply::Accepted | Reply::Conflict { .. } | Reply::Fenced { .. } => 0,
         }
 }
@@ -135,7 +130,9 @@ fn reply_bytes(reply: &Reply) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caspaxos::{Ballot, Epoch, Lineage, ProposerId, Request, Value};
+    use crate::caspaxos::{
+        Ballot, Epoch, Lineage, ListEntry, ListPage, ProposerId, Request, Value,
+    };
     use crate::kv::{Key, Record};
 
     fn ballot(counter: u64) -> Ballot {
@@ -188,6 +185,20 @@ mod tests {
         assert!(matches!(decode::<Batch>(&longer), Err(WireError::Malformed(_))));
         assert_eq!(decode::<Batch>(&[9, 9]), Err(WireError::Version { theirs: 9 }));
         assert_eq!(decode::<Batch>(&[]), Err(WireError::Empty));
+    }
+
+    #[test]
+    fn a_full_page_of_short_keys_fits() {
+        let entries = (0..20_000).map(|i| ListEntry {
+            key: Key::try_from(format!("d/{i:05}").as_str()).unwrap(),
+            accepted: ballot(u64::MAX),
+            record: Record { value: Some("1".into()), created_index: 1, modified_index: u64::MAX },
+        });
+        let page = ListPage { entries: entries.collect(), more_after: None };
+        let bound: usize = page.entries.iter().map(ListEntry::bytes).sum();
+        let body = encode_replies(vec![Reply::Listed(page)]);
+        assert!(body.len() <= bound);
+        assert_eq!(decode::<BatchReplies>(&body).unwrap().replies.len(), 1);
     }
 
     #[test]

@@ -17,7 +17,7 @@ while true do
     reply[#reply + 1] = key
     reply[#reply + 1] = fields[1]
     reply[#reply + 1] = fields[2]
-    bytes = bytes + #key + #fields[2]
+    bytes = bytes + 128 + #key + #fields[2] -- as ListEntry::OVERHEAD_BYTES
     if bytes >= limit then
       reply[2] = 'more'
       return reply
