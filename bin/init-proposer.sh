@@ -16,4 +16,9 @@ cluster=$(absolute "${2:-$root/configs/gryadka-redis-cluster.json}")
 program=$(binary gryadkactl)
 
 cd "$root"
-"$program" deploy "$cluster" "$1"
+written=$("$program" deploy "$cluster" "$1")
+printf '%s\n' "$written"
+if [[ $written != *.json ]]; then
+  echo "$1 is an acceptor in Redis, not a node; use bin/init-redis.sh $1" >&2
+  exit 2
+fi

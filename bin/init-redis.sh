@@ -20,7 +20,7 @@ cd "$root"
 written=$("$program" deploy "$cluster" "$acceptor")
 printf '%s\n' "$written"
 if [[ $written != *redis.conf ]]; then
-  echo "$acceptor is not kept in Redis: that node runs it" >&2
+  echo "$acceptor is not an acceptor in Redis; what was written is a node's file" >&2
   exit 2
 fi
 echo "start it with: redis-server $root/deployment/$acceptor/redis.conf"

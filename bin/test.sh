@@ -16,4 +16,4 @@ fi
 program=$(binary perseus)
 
 cd "$root"
-exec "$program" run --cluster "$cluster" --format totals "$@"
+exec "$program" run --cluster "$cluster" "$@"

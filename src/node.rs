@@ -1,8 +1,10 @@
 //! A node: from a deployment file to running actors and listeners, and back
 //! to a quiet process.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,13 +33,21 @@ pub enum StartError {
     /// A listener's address cannot be used.
     #[error(
         "listen.{listener}: {address} cannot be used: {error}; stop what listens there, or choose \
-         another port"
+         another address"
     )]
     Listen {
         /// Which one.
         listener: &'static str,
         /// Its address.
         address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The data directory cannot be made.
+    #[error("data_dir: {} cannot be created: {error}; choose another directory", .path.display())]
+    DataDir {
+        /// Where the store should be.
+        path: PathBuf,
         /// What the system says.
         error: io::Error,
     },
@@ -170,9 +180,15 @@ fn open_embedded(
     acceptor: &AcceptorId,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Addr<Acceptor>, StartError> {
+    let directory = deployment.data_dir.join("store");
+    let age = if directory.exists() { "as it was left" } else { "new and empty" };
+    fs::create_dir_all(&directory)
+        .map_err(|error| StartError::DataDir { path: directory.clone(), error })?;
     let identity = Identity { cluster: deployment.cluster.clone(), acceptor: acceptor.clone() };
-    let store = EmbeddedStore::open(&deployment.data_dir.join("store"), identity)
+    let store = EmbeddedStore::open(&directory, identity)
         .map_err(|error| StartError::Store { acceptor: acceptor.clone(), error })?;
+    let directory = fs::canonicalize(&directory).unwrap_or(directory);
+    log::info!("{}: acceptor {acceptor} in {}, {age}", deployment.node, directory.display());
     start_acceptor(acceptor, Storage::start(acceptor.clone(), Box::new(store)), threads)
 }
 

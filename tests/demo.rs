@@ -105,3 +105,49 @@ fn a_taken_port_is_said_with_2_and_nothing_is_left() {
     assert!(said.contains(&format!("127.0.0.1:{port} cannot be used")), "{said}");
     assert_eq!(processes_in(&path), 0);
 }
+
+#[test]
+fn a_second_demonstration_neither_joins_nor_harms_the_first() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = first.path().canonicalize().unwrap();
+    let base_port = base_port(3);
+    let arguments = ["--base-port", &base_port];
+    let mut running = demo(&first, &arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(running.stdout.take().unwrap()).lines();
+    let mut next = |start: &str| lines.find(|line| line.as_ref().unwrap().starts_with(start));
+    assert!(next("1\t").is_some());
+    // In its directory, and from another one on its ports.
+    for (dir, needle) in
+        [(first.as_path(), "data/demo is in use"), (second.path(), "cannot be used")]
+    {
+        let output = demo(dir, &arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(needle), "{said}");
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("three nodes"));
+    }
+    let line = next("3\t").unwrap().unwrap();
+    assert!(line.split('\t').all(|count| count != "0"), "{line}");
+    Command::new("kill").arg("-INT").arg(running.id().to_string()).status().unwrap();
+    assert!(running.wait().unwrap().success());
+    assert_eq!(processes_in(&first), 0);
+}
+
+#[test]
+fn a_node_that_is_killed_is_told_of_and_the_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap();
+    let mut command = demo(&path, &["--base-port", &base_port(4), "--duration", "5s"]);
+    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(running.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let guide = stdout.find(|line| line.contains("p2 (pid ")).unwrap();
+    let pid = guide.split("p2 (pid ").nth(1).unwrap().split(')').next().unwrap().to_string();
+    assert!(stdout.any(|line| line.starts_with("1\t")));
+    Command::new("kill").args(["-9", &pid]).status().unwrap();
+    let rows = rows(&stdout.collect::<Vec<_>>().join("\n"));
+    let output = running.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("# p2 ended (signal: 9"), "{said}");
+    let [.., last] = rows.as_slice() else { panic!("no rows") };
+    assert!(last[2] > 0 && last[3] == 0 && last[4] > 0, "{rows:?}");
+}

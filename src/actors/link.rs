@@ -169,7 +169,11 @@ impl Link {
                 replies
             }
             Err(why) => {
-                if self.last_complaint.is_none_or(|last| last.elapsed() > Self::COMPLAINT_PAUSE) {
+                // Of an acceptor here the storage thread speaks.
+                let is_remote = matches!(self.destination, Destination::Remote { .. });
+                if is_remote
+                    && self.last_complaint.is_none_or(|last| last.elapsed() > Self::COMPLAINT_PAUSE)
+                {
                     log::warn!("acceptor {} does not answer: {why}", self.acceptor);
                     self.last_complaint = Some(Instant::now());
                 }

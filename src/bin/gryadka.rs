@@ -37,17 +37,37 @@ struct Arguments {
     #[structopt(long, requires = "DEPLOYMENT.json")]
     exit_with_stdin: bool,
     /// How long the demonstration runs: 15s, 2m; without it, until Ctrl-C
-    #[structopt(long, value_name = "TIME", parse(try_from_str = gryadka::perseus::parse_duration))]
+    #[structopt(
+        long,
+        value_name = "TIME",
+        conflicts_with = "DEPLOYMENT.json",
+        parse(try_from_str = gryadka::perseus::parse_duration)
+    )]
     duration: Option<Duration>,
-    /// The demonstration's nodes listen to clients at this port + 1, + 2, + 3
-    #[structopt(long, value_name = "PORT", default_value = "8000")]
-    base_port: u16,
-    /// What the demonstration prints each second: totals, perseus or counters
-    #[structopt(long, default_value = "totals")]
-    format: Format,
+    /// The demonstration's nodes listen to clients at this port + 1, + 2, + 3;
+    /// 8000 unless given
+    #[structopt(
+        long,
+        value_name = "PORT",
+        conflicts_with = "DEPLOYMENT.json",
+        parse(try_from_str = base_port)
+    )]
+    base_port: Option<u16>,
+    /// What the demonstration prints each second: totals (unless given),
+    /// perseus or counters
+    #[structopt(long, conflicts_with = "DEPLOYMENT.json")]
+    format: Option<Format>,
     /// The demonstration prints its summary alone
-    #[structopt(long)]
+    #[structopt(long, conflicts_with = "DEPLOYMENT.json")]
     quiet: bool,
+}
+
+fn base_port(text: &str) -> Result<u16, String> {
+    let highest = demo::HIGHEST_BASE_PORT;
+    match text.parse() {
+        Ok(port) if (1..=highest).contains(&port) => Ok(port),
+        _ => Err(format!("\"{text}\" leaves no room for the nodes' ports; use 1 to {highest}")),
+    }
 }
 
 fn main() {
@@ -83,9 +103,9 @@ fn end_on_panic() {
 
 fn run_demo(arguments: Arguments) {
     let options = demo::Options {
-        base_port: arguments.base_port,
+        base_port: arguments.base_port.unwrap_or(8000),
         duration: arguments.duration,
-        format: arguments.format,
+        format: arguments.format.unwrap_or(Format::Totals),
         is_quiet: arguments.quiet,
     };
     let stop = async {

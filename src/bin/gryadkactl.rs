@@ -1,5 +1,6 @@
 //! `gryadkactl`: the operator's tool.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::exit;
 
@@ -9,7 +10,13 @@ use structopt::clap::ErrorKind;
 
 /// Operates gryadka clusters.
 #[derive(StructOpt)]
-#[structopt(name = "gryadkactl")]
+#[structopt(
+    name = "gryadkactl",
+    after_help = "EXIT CODES:
+    0  done
+    1  a file could not be written
+    2  bad arguments or files"
+)]
 enum Command {
     /// Writes the nodes' deployment files from a cluster file
     #[structopt(after_help = "EXAMPLES:
@@ -45,7 +52,13 @@ fn main() {
 fn deploy(file: PathBuf, names: &[String], out: PathBuf) {
     let cluster = Cluster::load(&file).unwrap_or_else(|error| fail(EXIT_BAD_CONFIG, error));
     match write_deployment(&cluster, names, &out) {
-        Ok(written) => written.iter().for_each(|path| println!("{}", path.display())),
+        Ok(written) => {
+            let lines: String =
+                written.iter().map(|path| format!("{}\n", path.display())).collect();
+            if let Err(error) = std::io::stdout().write_all(lines.as_bytes()) {
+                fail(1, format!("the files are written, but not the list of them: {error}"));
+            }
+        }
         Err(error @ DeployError::UnknownName { .. }) => {
             fail(EXIT_BAD_CONFIG, format!("{}: {error}", file.display()))
         }

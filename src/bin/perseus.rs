@@ -45,13 +45,7 @@ enum Arguments {
 struct Run {
     /// The nodes, separated by commas: NAME=ADDRESS, or ADDRESS alone; an
     /// address is http://HOST:PORT or HOST:PORT.
-    #[structopt(
-        long,
-        required_unless = "cluster",
-        conflicts_with = "cluster",
-        use_delimiter = true,
-        value_name = "NODES"
-    )]
+    #[structopt(long, conflicts_with = "cluster", use_delimiter = true, value_name = "NODES")]
     endpoints: Vec<Endpoint>,
     /// Takes the nodes from a cluster file.
     #[structopt(long, parse(from_os_str), value_name = "CLUSTER.json")]
@@ -96,6 +90,9 @@ fn endpoints(run: &Run) -> Result<Vec<Endpoint>, String> {
         return endpoints.collect::<Result<_, _>>().map_err(|error| error.to_string());
     }
     let endpoints = run.endpoints.clone();
+    if endpoints.is_empty() {
+        return Err("no nodes; give --cluster CLUSTER.json, or --endpoints n1=HOST:PORT,...".into());
+    }
     for (index, endpoint) in endpoints.iter().enumerate() {
         if endpoints[..index].iter().any(|other| other.name() == endpoint.name()) {
             let name = endpoint.name();

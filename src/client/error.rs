@@ -82,6 +82,9 @@ impl ClientError {
 
 fn describe_status(status: u16, error_code: Option<u16>, message: &str) -> String {
     let code = error_code.map(|code| format!(", error {code}")).unwrap_or_default();
+    if status == 404 && error_code.is_none() {
+        return "status 404: no v2 keys API here (the client port? etcd needs --enable-v2)".into();
+    }
     let reason = if message.is_empty() { String::new() } else { format!(": {message}") };
     format!("status {status}{code}{reason}")
 }

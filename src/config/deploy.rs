@@ -21,7 +21,7 @@ pub enum DeployError {
         known: String,
     },
     /// A file could not be written.
-    #[error("{}: cannot be written: {error}; check the directory given with --out", .path.display())]
+    #[error("{}: cannot be written: {error}; check its directory", .path.display())]
     Write {
         /// The file, or the directory it should be in.
         path: PathBuf,

@@ -19,6 +19,7 @@ use crate::kv::{Command, Record, VersionedJson};
 const CHANGES: [&str; 3] = ["read", "write", "id"];
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with name and key")]
 struct Change<'a> {
     name: String,
     key: String,
@@ -27,6 +28,7 @@ struct Change<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with ver and val")]
 struct WriteParams<'a> {
     ver: u64,
     #[serde(borrow)]
@@ -34,6 +36,7 @@ struct WriteParams<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with name and body")]
 struct RegisterChange {
     name: String,
 }
@@ -48,7 +51,10 @@ pub async fn change(
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
     let body = body::read(payload, MAX_TEXT_BYTES).await?;
-    let change: Change = serde_json::from_slice(&body).map_err(malformed)?;
+    let change: Change = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(error) => return Ok(malformed(&error)),
+    };
     let key = body::key(&change.key)?;
     let command = match change.name.as_str() {
         "read" | "id" => Command::Get,
@@ -82,8 +88,9 @@ pub async fn change(
     }
 }
 
-fn malformed(error: serde_json::Error) -> ApiError {
-    ApiError::Malformed(format!("the body is not the JSON that is asked for: {error}"))
+fn malformed(error: &serde_json::Error) -> HttpResponse {
+    let why = format!("the body is not the JSON that is asked for: {error}");
+    refuse(StatusCode::BAD_REQUEST, "BadRequest", why)
 }
 
 fn write_command(params: Option<&RawValue>) -> Result<Result<Command, String>, ApiError> {
@@ -112,7 +119,10 @@ fn render(record: &Record, absent: &str) -> String {
 /// `POST /register-change {"name", "body"}`.
 pub async fn register_change(payload: web::Payload) -> Result<HttpResponse, ApiError> {
     let body = body::read(payload, MAX_TEXT_BYTES).await?;
-    let change: RegisterChange = serde_json::from_slice(&body).map_err(malformed)?;
+    let change: RegisterChange = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(error) => return Ok(malformed(&error)),
+    };
     if CHANGES.contains(&change.name.as_str()) {
         return Ok(HttpResponse::Ok().finish());
     }

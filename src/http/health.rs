@@ -33,5 +33,6 @@ pub async fn version(state: web::Data<ClientState>) -> HttpResponse {
         "wire": crate::transport::WIRE_VERSION,
         "cluster": state.cluster,
         "node": state.node,
+        "pid": std::process::id(),
     }))
 }

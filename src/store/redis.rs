@@ -145,7 +145,6 @@ impl RedisStore {
             Link::Down { pause, .. } => (pause * 2).min(GREATEST_PAUSE),
         };
         self.connect().map_err(|error| {
-            log::warn!("cannot use {error}");
             let error = StoreError::from(error);
             let until = Instant::now() + pause;
             self.link = Link::Down { until, pause, error: error.clone() };
