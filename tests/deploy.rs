@@ -233,8 +233,7 @@ fn scripts_pass_their_arguments_on() {
     let repository = repository();
     let root = repository.path();
     assert_eq!(stdout(&script(root, "gryadka", &["d.json", "--x", "a b"])), "d.json --x a b\n");
-    let run =
-        |cluster: String, rest: &str| format!("run --cluster {cluster} --format totals{rest}\n");
+    let run = |cluster: String, rest: &str| format!("run --cluster {cluster}{rest}\n");
     let default = format!("{}/configs/gryadka-redis-cluster.json", root.display());
     assert_eq!(stdout(&script(root, "test.sh", &[])), run(default.clone(), ""));
     assert_eq!(stdout(&script(root, "test.sh", &["--seconds", "3"])), run(default, " --seconds 3"));

@@ -1,7 +1,7 @@
 //! The acceptor: one pure step per request on the register of one key.
 //!
 //! A step takes the register as it is and says what to write and what to
-//! answer; whoever runs it makes the write durable first (design rules 1-4).
+//! answer; whoever runs it makes the write durable first (rules 1-4).
 
 use serde::{Deserialize, Serialize};
 

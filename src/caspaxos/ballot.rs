@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for ProposerId {
     }
 }
 
-/// 64 random bits that a proposer draws at each start (design rule 5).
+/// 64 random bits that a proposer draws at each start (rule 5).
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize,
 )]

@@ -105,7 +105,7 @@ impl Configuration {
         Configuration { epoch, prepare: quorum(prepare), accept: quorum(accept) }
     }
 
-    /// Checks design rule 11: every prepare quorum meets every accept quorum.
+    /// Checks rule 11: every prepare quorum meets every accept quorum.
     ///
     /// For lists P, A and quorums p, a, the smallest overlap of the two picks
     /// is p + a - |P ∪ A|, so that sum must be at least one.

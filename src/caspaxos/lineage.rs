@@ -2,8 +2,8 @@
 //! refused can find out whether its change took effect.
 //!
 //! A refused accept is not a failed one: one acceptor may have taken the
-//! value, and another proposer may have picked it up and built on it. Design
-//! rule 8 forbids to apply the command again on a guess. So each change leaves
+//! value, and another proposer may have picked it up and built on it. Rule 8
+//! forbids to apply the command again on a guess. So each change leaves
 //! its version and ballot in the value, and whoever reads the value later can
 //! tell, for a change that it once tried:
 //!

@@ -20,7 +20,7 @@
 //! in the server and in the simulator (`tests/simulation`).
 //!
 //! Beyond the paper: commands on one key share a round; reads that need no
-//! write (design rule 10); and a [`Lineage`] in each value, by which a
+//! write (rule 10); and a [`Lineage`] in each value, by which a
 //! proposer settles whether a refused accept took effect.
 //!
 //! Not here yet: changing the acceptors of a running cluster (§2.3), and

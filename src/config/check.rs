@@ -184,7 +184,7 @@ pub(super) fn check_acceptors(path: &str, acceptors: &[AcceptorRef]) -> Result<(
     Ok(())
 }
 
-/// The quorums, at `path`, are possible and meet (design rule 11).
+/// The quorums, at `path`, are possible and meet (rule 11).
 pub(super) fn check_quorum(
     path: &str,
     configuration: &Configuration,

@@ -1,6 +1,6 @@
 //! The settings of a Redis server that keeps an acceptor.
 //!
-//! What an acceptor has answered must be on disk (design rule 3), so the
+//! What an acceptor has answered must be on disk (rule 3), so the
 //! append-only file is synced before each answer, nothing is evicted, and
 //! snapshots, which would be a second and older truth, are off. That holds for
 //! a transient acceptor too: it may forget, but need not.

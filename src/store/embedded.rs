@@ -3,7 +3,7 @@
 //!
 //! A batch of calls reads each register at most once, runs the acceptor's
 //! steps on it in memory, and commits all writes as one journal batch with one
-//! fsync. Only then are there replies (design rule 3). A batch that changes
+//! fsync. Only then are there replies (rule 3). A batch that changes
 //! nothing does not touch the disk.
 
 use std::path::{Path, PathBuf};

@@ -32,7 +32,7 @@ use crate::kv::Key;
 /// The memory of one acceptor.
 pub trait AcceptorStore: Send {
     /// Serves the calls in order, one reply each. When it returns, whatever
-    /// the replies tell is durable (design rules 3 and 4). Calls on one key
+    /// the replies tell is durable (rules 3 and 4). Calls on one key
     /// within the batch see each other.
     fn serve(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError>;
 }
@@ -59,7 +59,7 @@ pub enum StoreError {
     },
 }
 
-/// Tells the operator that two values came under one ballot (design rule 2).
+/// Tells the operator that two values came under one ballot (rule 2).
 fn log_alarm(key: &Key, ballot: Ballot, store: &dyn Display) {
     log::error!(
         "ALARM: {store}: two values under ballot {ballot:?} of key {key:?}: a proposer broke the \

@@ -1,5 +1,5 @@
 //! An acceptor with a disk: what it knows, what is durable, and the answers
-//! that wait for the disk (design rules 3 and 4).
+//! that wait for the disk (rules 3 and 4).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Whatever was answered is still true after a crash (design rule 3).
+//! Whatever was answered is still true after a crash (rule 3).
 
 use gryadka::caspaxos::{Ballot, Epoch, Reply, Value};
 

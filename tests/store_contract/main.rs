@@ -1,5 +1,5 @@
 //! The promise of every store: an acceptor that answers from it keeps the
-//! rules of the protocol, over restarts and crashes too (design rules 1-4).
+//! rules of the protocol, over restarts and crashes too (rules 1-4).
 //!
 //! One suite ([`cases`], [`listing`], [`durable`]) runs over all stores; what
 //! is true of one only stands in a file of its own. The Redis server is a real

@@ -1,4 +1,4 @@
--- Design rule 2, as src/caspaxos/acceptor.rs has it: accepts a value unless a
+-- Rule 2, as src/caspaxos/acceptor.rs has it: accepts a value unless a
 -- higher ballot is promised or one at least as high is accepted. The same
 -- value under the same ballot is a message that came twice; another value
 -- under the same ballot is an alarm.

@@ -1,5 +1,5 @@
 -- Stands in front of every step. A step is one script, so Redis runs nothing
--- else between its check, its write and its answer (design rule 4).
+-- else between its check, its write and its answer (rule 4).
 --
 -- A register is a hash: promise and accepted hold a ballot as fixed-width
 -- text, value holds a version byte and postcard. A field that is missing

@@ -1,4 +1,4 @@
--- Design rule 1, as src/caspaxos/acceptor.rs has it: promises a ballot that is
+-- Rule 1, as src/caspaxos/acceptor.rs has it: promises a ballot that is
 -- above everything the register has met.
 -- ARGV: 2 the ballot.
 
