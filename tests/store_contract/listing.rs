@@ -1,6 +1,6 @@
 //! Pages of accepted records, in key order.
 
-use gryadka::caspaxos::ListPage;
+use gryadka::caspaxos::{ListEntry, ListPage};
 
 use crate::Case;
 use crate::subject::*;
@@ -75,8 +75,8 @@ fn pages(subject: &mut dyn Subject) {
             found.extend(keys(&page).into_iter().map(String::from));
             let Some(more_after) = &page.more_after else { break };
             assert_eq!(Some(more_after), page.entries.last().map(|entry| &entry.key));
-            // Each entry has 55 bytes, and whatever a store adds to it.
-            let most = 1 + limit_bytes as usize / 55;
+            // Each entry has 55 bytes, and what it takes besides them.
+            let most = 1 + limit_bytes as usize / (55 + ListEntry::OVERHEAD_BYTES);
             assert!((1..=most).contains(&page.entries.len()), "{limit_bytes}: {page:?}");
             after = Some(more_after.as_str().into());
         }
@@ -85,14 +85,22 @@ fn pages(subject: &mut dyn Subject) {
 }
 
 fn pages_are_bounded(subject: &mut dyn Subject) {
+    // Whatever is asked for, a page ends past 256 KiB, and holds one entry at
+    // the least.
     for number in 0..6 {
-        subject.ask(put(&format!("k{number}"), 1, &"x".repeat(1 << 20)));
+        subject.ask(put(&format!("k{number}"), 1, &"x".repeat(100 << 10)));
     }
+    subject.ask(put("k6", 1, &"x".repeat(1 << 20)));
     let first = list_all(subject, "");
-    assert_eq!(keys(&first), ["k0", "k1", "k2", "k3"]);
-    assert_eq!(first.more_after, Some(key("k3")));
-    let rest = page(subject.ask(list("", Some("k3"), u32::MAX)));
-    assert_eq!((keys(&rest), rest.more_after.as_ref()), (vec!["k4", "k5"], None));
+    assert_eq!(keys(&first), ["k0", "k1", "k2"]);
+    assert_eq!(first.more_after, Some(key("k2")));
+    let second = page(subject.ask(list("", Some("k2"), u32::MAX)));
+    assert_eq!(
+        (keys(&second), second.more_after.as_ref()),
+        (vec!["k3", "k4", "k5"], Some(&key("k5")))
+    );
+    let last = page(subject.ask(list("", Some("k5"), u32::MAX)));
+    assert_eq!(keys(&last), ["k6"]);
 }
 
 fn sees_its_batch(subject: &mut dyn Subject) {
