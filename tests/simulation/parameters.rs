@@ -102,7 +102,7 @@ impl Parameters {
             drawn.keys = 8;
             drawn.fault = Some(Span(200, 3_000));
             drawn.outage = Span(100, 2_000);
-        } else if random.random_bool(0.2) {
+        } else if random.random_bool(0.35) {
             // Acceptors blink: their disks are slow and their outages short,
             // so that what was sent before a crash arrives after it.
             drawn.only_acceptors_crash = true;
