@@ -324,3 +324,22 @@ fn clients_that_do_not_read_their_answers_do_not_fill_the_memory() {
     assert!(grown_bytes < 640 << 20, "{} MiB", grown_bytes >> 20);
     drop(lazy);
 }
+
+#[test]
+fn many_large_values_at_once_are_taken_or_refused_but_never_in_doubt() {
+    let cluster = Cluster::start(3);
+    let clients = (0..32).map(|client| {
+        let url = format!("{}/large/{client}", cluster.url(client % 3));
+        std::thread::spawn(move || {
+            (0..3).map(|_| put(&url, &vec![b'x'; 1 << 20]).status).collect::<Vec<_>>()
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let statuses: Vec<u16> =
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    assert!(statuses.iter().all(|status| [204, 429].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&204), "{statuses:?}");
+    wait_until("the places are given back", || {
+        put(&format!("{}/large/0", cluster.url(0)), &vec![b'x'; 1 << 20]).status == 204
+    });
+}

@@ -81,8 +81,12 @@ impl Link {
     const MAX_QUEUE: usize = 16_384;
     /// How many batches are under way at once.
     const MAX_BATCHES: usize = 2;
-    /// How long a batch may take; the proposer gives rounds up earlier.
+    /// How long a batch may take.
     const PATIENCE: Duration = Duration::from_secs(1);
+    /// What a byte of it adds to that.
+    const TIME_PER_BYTE: Duration = Duration::from_micros(1);
+    /// How long an envelope may wait for a batch; no round takes longer.
+    const QUEUE_PATIENCE: Duration = Duration::from_secs(3);
     /// How often an acceptor that is away is spoken of.
     const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
@@ -112,17 +116,17 @@ impl Link {
             .limit(Self::MAX_BATCHES)
             .timeout(Self::PATIENCE)
             .conn_lifetime(Duration::from_secs(3600));
-        awc::Client::builder().connector(connector).timeout(Self::PATIENCE).finish()
+        awc::Client::builder().connector(connector).disable_timeout().finish()
     }
 
     fn send_batches(&mut self, ctx: &mut Context<Self>) {
         while self.batches_under_way < Self::MAX_BATCHES {
-            let (tickets, calls) = self.next_batch();
+            let (tickets, calls, bytes) = self.next_batch();
             if calls.is_empty() {
                 return;
             }
             self.batches_under_way += 1;
-            let exchange = exchange(self.destination.clone(), self.batch(calls));
+            let exchange = exchange(self.destination.clone(), self.batch(calls, bytes));
             ctx.spawn(exchange.into_actor(self).map(|result, link, ctx| {
                 link.batches_under_way -= 1;
                 link.hand_out(tickets, result);
@@ -131,12 +135,12 @@ impl Link {
         }
     }
 
-    fn next_batch(&mut self) -> (Vec<Ticket>, Vec<Call>) {
+    fn next_batch(&mut self) -> (Vec<Ticket>, Vec<Call>, usize) {
         let (mut tickets, mut calls, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut too_old = Vec::new();
         while calls.len() < MAX_BATCH_CALLS && bytes < BATCH_BYTES {
             let Some((since, envelope)) = self.queue.pop_front() else { break };
-            if since.elapsed() > Self::PATIENCE {
+            if since.elapsed() > Self::QUEUE_PATIENCE {
                 too_old.push(envelope.ticket);
                 continue;
             }
@@ -147,15 +151,16 @@ impl Link {
         if !too_old.is_empty() {
             self.hand_out(too_old, Err("calls waited too long for it".into()));
         }
-        (tickets, calls)
+        (tickets, calls, bytes)
     }
 
-    fn batch(&self, calls: Vec<Call>) -> Batch {
+    fn batch(&self, calls: Vec<Call>, bytes: usize) -> Batch {
+        let patience = Self::PATIENCE + Self::TIME_PER_BYTE * bytes as u32;
         Batch {
             cluster: self.cluster.clone(),
             sender: self.node.clone(),
             to: self.acceptor.clone(),
-            patience_ms: Self::PATIENCE.as_millis() as u32,
+            patience_ms: patience.as_millis() as u32,
             calls,
         }
     }
@@ -214,10 +219,11 @@ async fn exchange(destination: Destination, batch: Batch) -> Result<Vec<Reply>, 
             replies.ok().flatten().ok_or_else(|| "its storage gave no answer".into())
         }
         Destination::Remote { url, client } => {
+            let patience = Duration::from_millis(batch.patience_ms.into());
             let post = post(&client, &url, encode(&batch));
-            match tokio::time::timeout(Link::PATIENCE, post).await {
+            match tokio::time::timeout(patience, post).await {
                 Ok(result) => result.map_err(|why| format!("{url}: {why}")),
-                Err(_) => Err(format!("{url}: no answer within {:?}", Link::PATIENCE)),
+                Err(_) => Err(format!("{url}: no answer within {patience:?}")),
             }
         }
     }

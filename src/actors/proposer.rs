@@ -6,10 +6,10 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::link::{Envelope, Envelopes, Link, Replies, Ticket};
-use super::service::{List, Listed, Submit};
+use super::service::{List, Listed, Permit, Submit};
 use crate::caspaxos::{
     self, AcceptorId, Call, CommandId, Configuration, Effect, Event, Failure, Listing,
     ListingError, ProposerId, Reply, Settings,
@@ -19,13 +19,13 @@ use crate::kv::Outcome;
 struct Client {
     answer: oneshot::Sender<Result<Outcome, Failure>>,
     /// Gives the place back when the command is answered.
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 struct ListingUnderWay {
     listing: Listing,
     answer: oneshot::Sender<Listed>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 /// A timer that is set; ordered by time, then by age.

@@ -50,6 +50,12 @@ impl From<ListingError> for Refusal {
     }
 }
 
+/// A place among what is under way; dropping it gives it back.
+pub struct Permit {
+    _place: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
 /// A command for the protocol actor. It carries its own way back, so that a
 /// client that goes away cancels nothing, and the permit it was let in with.
 #[derive(Message)]
@@ -64,7 +70,7 @@ pub struct Submit {
     /// The way back.
     pub answer: oneshot::Sender<Result<Outcome, Failure>>,
     /// Held until the command is answered.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Permit,
 }
 
 /// The live records under a prefix, in key order.
@@ -83,7 +89,7 @@ pub struct List {
     /// The way back.
     pub answer: oneshot::Sender<Listed>,
     /// Held until the listing is answered.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Permit,
 }
 
 /// What the client APIs know of a protocol: where to send commands, and how
@@ -93,16 +99,17 @@ pub struct Service {
     submit: Recipient<Submit>,
     list: Recipient<List>,
     commands: Arc<Semaphore>,
+    value_bytes: Arc<Semaphore>,
     listings: Arc<Semaphore>,
     is_closed: Arc<AtomicBool>,
 }
 
 impl Service {
-    /// Commands under way at once; more are refused as overload. A large value
-    /// counts as several: one for each 4 KiB.
+    /// Commands under way at once; more are refused as overload.
     pub const MAX_COMMANDS: usize = 4096;
-    /// See [`Service::MAX_COMMANDS`]; change it there too.
-    const BYTES_PER_PLACE: usize = 4 << 10;
+    /// What their values may hold together: as much as goes round within the
+    /// time-out of a round, or retries would only add to the load.
+    pub const MAX_VALUE_BYTES: usize = 6 << 20;
     /// Listings under way at once: each may hold tens of MiB.
     pub const MAX_LISTINGS: usize = 4;
     /// How long a command may take.
@@ -114,6 +121,7 @@ impl Service {
             submit,
             list,
             commands: Arc::new(Semaphore::new(Self::MAX_COMMANDS)),
+            value_bytes: Arc::new(Semaphore::new(Self::MAX_VALUE_BYTES)),
             listings: Arc::new(Semaphore::new(Self::MAX_LISTINGS)),
             is_closed: Arc::default(),
         }
@@ -131,8 +139,7 @@ impl Service {
         command: Command,
         patience: Duration,
     ) -> Result<Outcome, Refusal> {
-        let places = 1 + command.value_bytes() / Self::BYTES_PER_PLACE;
-        let permit = self.permit(&self.commands, places)?;
+        let permit = self.permit(&self.commands, command.value_bytes())?;
         let is_read = command.is_read();
         let (answer, result) = oneshot::channel();
         self.submit.do_send(Submit { key, command, patience, answer, permit });
@@ -145,13 +152,13 @@ impl Service {
 
     /// Lists the live records under a prefix.
     pub async fn list(&self, prefix: String) -> Result<Vec<(Key, Record)>, Refusal> {
-        let permit = self.permit(&self.listings, 1)?;
+        let permit = self.permit(&self.listings, 0)?;
         self.list_with(prefix, Scope::All, permit).await
     }
 
     /// Whether there may be a live record under a prefix: false is sure.
     pub async fn has_any(&self, prefix: String) -> Result<bool, Refusal> {
-        let permit = self.permit(&self.commands, 1)?;
+        let permit = self.permit(&self.commands, 0)?;
         Ok(!self.list_with(prefix, Scope::Any, permit).await?.is_empty())
     }
 
@@ -159,7 +166,7 @@ impl Service {
         &self,
         prefix: String,
         scope: Scope,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<Vec<(Key, Record)>, Refusal> {
         let (answer, result) = oneshot::channel();
         self.list.do_send(List { prefix, scope, patience: Self::PATIENCE, answer, permit });
@@ -185,15 +192,15 @@ impl Service {
         }
     }
 
-    fn permit(
-        &self,
-        semaphore: &Arc<Semaphore>,
-        places: usize,
-    ) -> Result<OwnedSemaphorePermit, Refusal> {
+    fn permit(&self, places: &Arc<Semaphore>, bytes: usize) -> Result<Permit, Refusal> {
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Refusal::Stopping);
         }
-        semaphore.clone().try_acquire_many_owned(places as u32).map_err(|_| Refusal::Overloaded)
+        let take = |semaphore: &Arc<Semaphore>, count: usize| {
+            let permit = semaphore.clone().try_acquire_many_owned(count as u32);
+            permit.map_err(|_| Refusal::Overloaded)
+        };
+        Ok(Permit { _place: take(places, 1)?, _bytes: take(&self.value_bytes, bytes)? })
     }
 }
 

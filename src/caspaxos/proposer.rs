@@ -45,8 +45,12 @@ const MAX_COUNTER: u64 = 1 << 62;
 /// The proposer's times and bounds.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a round waits for a quorum before it is given up.
+    /// How long a round waits for a quorum before it is given up. It doubles,
+    /// twice at most, with each round of a key that runs out of time: what is
+    /// slow gets no faster by being sent again.
     pub round_timeout: Duration,
+    /// What a byte of the value that is sent adds to that.
+    pub time_per_byte: Duration,
     /// How long a read waits for the rest once a quorum has answered
     /// differently.
     pub read_patience: Duration,
@@ -65,6 +69,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             round_timeout: Duration::from_millis(500),
+            time_per_byte: Duration::from_micros(1),
             read_patience: Duration::from_millis(5),
             backoff_first: Duration::from_millis(2),
             backoff_longest: Duration::from_millis(100),
@@ -171,6 +176,7 @@ impl Proposer {
             lost: Vec::new(),
             waiting,
             failures: 0,
+            timeouts: 0,
         };
         self.begin(now, key, work, effects);
     }
@@ -308,7 +314,13 @@ impl Proposer {
             token: token.clone(),
             call: Call { epoch, request: request.clone() },
         }));
-        work.gives_up_at = now + self.settings.round_timeout;
+        let value_bytes = match &request {
+            Request::Accept { value, .. } => value.record.value.as_ref().map_or(0, |v| v.len()),
+            Request::Prepare { .. } | Request::Read { .. } | Request::List(_) => 0,
+        };
+        work.gives_up_at = now
+            + self.settings.round_timeout * (1 << work.timeouts.min(2))
+            + self.settings.time_per_byte * value_bytes as u32;
         self.wait(now, key, work, effects);
     }
 
@@ -346,7 +358,7 @@ impl Proposer {
             let verdict = if record.is_live() { Verdict::Done } else { Verdict::NotFound };
             let outcome = Outcome { verdict, before: record.clone(), after: record };
             work.waiting.answer_first(std::iter::repeat_n(outcome, reading.asking), effects);
-            work.failures = 0;
+            (work.failures, work.timeouts) = (0, 0);
             return self.begin(now, key, work, effects);
         }
         if !is_newest_seen {
@@ -407,7 +419,7 @@ impl Proposer {
             self.kept.insert(key.clone(), kept);
         }
         work.waiting.answer_first(outcomes.drain(..), effects);
-        work.failures = 0;
+        (work.failures, work.timeouts) = (0, 0);
         self.begin(now, key, work, effects);
     }
 
@@ -444,6 +456,7 @@ impl Proposer {
                 self.begin_change(now, key, work, effects);
             }
             Phase::Reading(_) | Phase::Preparing { .. } | Phase::Accepting { .. } if is_over => {
+                work.timeouts += 1;
                 self.back_off(now, key, work, effects);
             }
             // A command has run out of time; the round goes on for the others.

@@ -50,6 +50,8 @@ pub struct Work {
     pub waiting: Waiting,
     /// Rounds in a row that came to nothing.
     pub failures: u32,
+    /// How many of them ran out of time.
+    pub timeouts: u32,
 }
 
 impl Reading {

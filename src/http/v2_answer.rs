@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::ALLOW;
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 
 use super::ApiError;
@@ -236,7 +236,8 @@ impl Answerer {
                 (HttpResponse::build(*status), *code, cause.clone(), *index, None)
             }
             EtcdError::Api(error) => {
-                let code = if error.status_code().is_client_error() { 209 } else { 300 };
+                let is_wrong = !matches!(error, ApiError::Refused(_));
+                let code = if is_wrong { 209 } else { 300 };
                 (error.response(), code, error.to_string(), 0, error.outcome())
             }
         };

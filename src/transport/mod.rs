@@ -15,10 +15,10 @@ pub const WIRE_VERSION: u8 = 1;
 pub const MAX_BATCH_CALLS: usize = 256;
 
 /// A batch ends once its calls reach this many bytes of keys and values.
-pub const BATCH_BYTES: usize = 4 << 20;
+pub const BATCH_BYTES: usize = 1 << 20;
 
 /// The largest request body: a full batch, its last call and the framing.
-pub const MAX_REQUEST_BYTES: usize = 2 * BATCH_BYTES;
+pub const MAX_REQUEST_BYTES: usize = 4 << 20;
 
 /// The largest reply body; replies that do not fit are left out.
 pub const MAX_REPLY_BYTES: usize = 64 << 20;
