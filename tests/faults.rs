@@ -18,6 +18,9 @@ use support::{Cluster, Process, put, request, wait_until};
 struct Load {
     recorder: Arc<Recorder>,
     keys: Vec<Key>,
+    /// Written once and then left alone, so that nothing repairs what an
+    /// acceptor has forgotten.
+    cold_keys: Vec<Key>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     /// By node: whether errors of its clients are expected.
@@ -32,6 +35,7 @@ impl Load {
         let mut load = Load {
             recorder: Recorder::new(),
             keys,
+            cold_keys: Vec::new(),
             stop: Arc::default(),
             threads: Vec::new(),
             expects_errors: Vec::new(),
@@ -58,6 +62,15 @@ impl Load {
         });
     }
 
+    /// Writes a key of its own through a node.
+    fn write_cold(&mut self, cluster: &Cluster, node: usize) {
+        let number = self.cold_keys.len();
+        let key = Key::try_from(format!("cold{number}").as_str()).unwrap();
+        let mut writer = Client::new(&self.recorder, 1000 + number as u64, cluster.url(node));
+        writer.perform(&key, Command::Create("once".into()));
+        self.cold_keys.push(key);
+    }
+
     /// Stops the clients, reads every key through every node, and checks all
     /// that was seen.
     fn finish_and_check(mut self, cluster: &Cluster) {
@@ -65,7 +78,8 @@ impl Load {
         self.threads.drain(..).for_each(|thread| thread.join().expect("a client"));
         for node in 0..cluster.names.len() {
             let mut reader = Client::new(&self.recorder, 100 + node as u64, cluster.url(node));
-            self.keys.iter().for_each(|key| reader.perform(key, Command::Get));
+            let keys = self.keys.iter().chain(&self.cold_keys);
+            keys.for_each(|key| reader.perform(key, Command::Get));
         }
         let errors = self.recorder.errors.lock().unwrap().clone();
         assert!(errors.is_empty(), "{} errors, the first: {:#?}", errors.len(), &errors[..1]);
@@ -78,10 +92,11 @@ impl Load {
 #[test]
 fn kill_9_of_one_node_in_turn_50_times_loses_nothing() {
     let mut cluster = Cluster::start(3);
-    let load = Load::start(&cluster, 6);
+    let mut load = Load::start(&cluster, 6);
     for round in 0..50 {
         let node = round % 3;
         load.wait_for_answers(100);
+        load.write_cold(&cluster, (node + 1) % 3);
         load.expects_errors[node].store(true, Ordering::Relaxed);
         cluster.kill(node);
         load.wait_for_answers(100);
@@ -97,9 +112,10 @@ fn kill_9_of_one_node_in_turn_50_times_loses_nothing() {
 #[test]
 fn kill_9_of_all_nodes_at_once_loses_nothing() {
     let mut cluster = Cluster::start(3);
-    let load = Load::start(&cluster, 6);
+    let mut load = Load::start(&cluster, 6);
     for _ in 0..5 {
         load.wait_for_answers(300);
+        load.write_cold(&cluster, 0);
         load.expects_errors.iter().for_each(|expects| expects.store(true, Ordering::Relaxed));
         (0..3).for_each(|node| cluster.kill(node));
         (0..3).for_each(|node| cluster.launch(node));
