@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`kv`] | commands, records, `apply` | how a record is replicated |
 //! | [`caspaxos`] | ballots, the acceptor step, the proposer | clocks, sockets, disks |
+//! | [`raft`] | replicas: the log, the state machine, who answers what | sockets, actors |
 //! | [`config`] | cluster and deployment files, their validation | what the actors do |
 //! | [`store`] | acceptors on fjall, on Redis, in memory | who asks |
 //! | [`transport`] | what a batch between nodes looks like | when it is sent |
@@ -26,5 +27,6 @@ pub mod http;
 pub mod kv;
 pub mod node;
 pub mod perseus;
+pub mod raft;
 pub mod store;
 pub mod transport;

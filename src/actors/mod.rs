@@ -29,5 +29,5 @@ pub use acceptor::{Acceptor, Serve};
 pub use link::{Destination, Link};
 pub use load_generator::{LoadGenerator, LoadHandle};
 pub use proposer::Proposer;
-pub use service::{List, Listed, Permit, Refusal, Service, Submit};
+pub use service::{List, Listed, Permit, Service, Submit};
 pub use storage::Storage;

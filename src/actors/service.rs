@@ -7,28 +7,8 @@ use std::time::Duration;
 use actix::{Message, Recipient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::caspaxos::{Failure, ListingError, Scope};
-use crate::kv::{Command, Key, Outcome, Record};
-
-/// Why a client gets no outcome.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// It took no effect and never will.
-    #[error("{0}")]
-    Failed(String),
-    /// It may have taken effect, or may do so later.
-    #[error("{0}")]
-    Unknown(String),
-    /// The node is about to end; it took no effect.
-    #[error("the node is stopping; use another one")]
-    Stopping,
-    /// Too much is under way; it took no effect.
-    #[error("too many requests are under way; try again later")]
-    Overloaded,
-    /// The answer would be too large.
-    #[error("{0}")]
-    TooLarge(String),
-}
+use crate::caspaxos::{Failure, ListingError};
+use crate::kv::{Command, Key, Outcome, Record, Refusal, Scope};
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {

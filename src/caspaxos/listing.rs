@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::{AcceptorId, Ballot, Call, Configuration, ListEntry, ListPage, ListRequest, Request};
-use crate::kv::{Key, Record};
+use crate::kv::{Key, MAX_LISTING_BYTES, Record, Scope};
 
 /// Why a listing has no result.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -25,15 +25,6 @@ pub enum ListingError {
     },
 }
 
-/// What a listing is to find out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// Every live record.
-    All,
-    /// Whether there may be one: it ends with the first that shows.
-    Any,
-}
-
 /// A listing under way: feed it pages until it has a result.
 #[derive(Debug)]
 pub struct Listing {
@@ -47,8 +38,6 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The most that a listing may hold, in bytes of keys and values.
-    pub const LIMIT_BYTES: usize = 32 << 20;
     /// What one page of one acceptor holds: small, so that nothing else waits
     /// long behind it.
     const PAGE_BYTES: u32 = 64 << 10;
@@ -98,8 +87,8 @@ impl Listing {
         for entry in page.entries {
             self.merge(entry.key, entry.accepted, entry.record);
         }
-        if self.bytes > Self::LIMIT_BYTES {
-            return Err(ListingError::TooLarge { limit_bytes: Self::LIMIT_BYTES });
+        if self.bytes > MAX_LISTING_BYTES {
+            return Err(ListingError::TooLarge { limit_bytes: MAX_LISTING_BYTES });
         }
         match page.more_after {
             Some(after) => Ok(Some(self.request(Some(after)))),
@@ -204,7 +193,7 @@ mod tests {
         assert_eq!(listing.on_page(a1, None), Ok(None));
         assert_eq!(listing.on_page(a2, None), Err(ListingError::NoQuorum));
         let (mut listing, [a1, ..]) = self::listing();
-        let huge: &'static str = Box::leak("x".repeat(Listing::LIMIT_BYTES).into_boxed_str());
+        let huge: &'static str = Box::leak("x".repeat(MAX_LISTING_BYTES).into_boxed_str());
         let page = ListPage { entries: vec![entry("d/a", 1, Some(huge))], more_after: None };
         assert!(matches!(listing.on_page(a1, Some(page)), Err(ListingError::TooLarge { .. })));
     }

@@ -43,7 +43,7 @@ pub use ballot::{BadProposerId, Ballot, Incarnation, ProposerId};
 pub use configuration::{AcceptorId, Configuration, Epoch, Quorum, UnsafeConfiguration};
 pub use event::{CommandId, Effect, Event, Failure, Instant, Token};
 pub use lineage::{Change, Fate, Lineage};
-pub use listing::{Listing, ListingError, Scope};
+pub use listing::{Listing, ListingError};
 pub use message::{Call, ListEntry, ListPage, ListRequest, Reply, Request, Value};
 pub use planted::Bug;
 pub use proposer::{Proposer, Settings};

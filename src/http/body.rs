@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ApiError;
-use crate::actors::Refusal;
+use crate::kv::Refusal;
 use crate::kv::{Key, MAX_VALUE_BYTES};
 
 /// What all bodies of clients that are being read may hold together, so that

@@ -5,8 +5,8 @@ use actix_web::http::header::{ALLOW, CONNECTION};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
-use crate::actors::Refusal;
 use crate::kv::BadKey;
+use crate::kv::Refusal;
 
 /// Why a request has no other answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::body::MAX_TEXT_BYTES;
 use super::{ApiError, ClientState, body};
-use crate::actors::Refusal;
+use crate::kv::Refusal;
 use crate::kv::{Command, Record, VersionedJson};
 
 const CHANGES: [&str; 3] = ["read", "write", "id"];

@@ -10,7 +10,7 @@ use actix_web::web::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::ApiError;
-use crate::actors::Refusal;
+use crate::kv::Refusal;
 
 /// What all large answers that are on their way may hold together, so that
 /// clients that do not read theirs cannot fill the memory. The node hangs up

@@ -5,11 +5,13 @@
 //! asked for: [`apply()`] is a pure function, so every replica and every test
 //! that computes it gets the same answer.
 
+mod answer;
 mod apply;
 mod command;
 mod key;
 mod record;
 
+pub use answer::{Answer, Listed, LogPosition, Refusal, Scope};
 pub use apply::{Outcome, Verdict, apply};
 pub use command::{Command, Compare, VersionedJson};
 pub use key::{BadKey, Key};
@@ -17,3 +19,6 @@ pub use record::Record;
 
 /// The longest value that a client may store, in bytes.
 pub const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// The most that a listing may hold, in bytes of keys and values.
+pub const MAX_LISTING_BYTES: usize = 32 << 20;

@@ -1,0 +1,67 @@
+//! What a client gets: an outcome and where it stands, or why there is none.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Key, Outcome, Record};
+
+/// An entry of a replicated log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// Its index.
+    pub index: u64,
+    /// The term of the leader that appended it.
+    pub term: u64,
+}
+
+/// The outcome of a command, and where in the order of changes it stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// What the command found and left.
+    pub outcome: Outcome,
+    /// The newest modified index that the command could see: of all keys where
+    /// the protocol orders them together, of this key where it does not.
+    pub index: u64,
+    /// Where the replica's log stands, in a protocol that has one.
+    pub position: Option<LogPosition>,
+}
+
+/// The live records under a prefix, in key order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// The records.
+    pub records: Vec<(Key, Record)>,
+    /// As in [`Answer`]; the highest of the records where the protocol orders
+    /// each key by itself.
+    pub index: u64,
+    /// As in [`Answer`].
+    pub position: Option<LogPosition>,
+}
+
+/// Why a client gets no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Refusal {
+    /// It took no effect and never will.
+    #[error("{0}")]
+    Failed(String),
+    /// It may have taken effect, or may do so later.
+    #[error("{0}")]
+    Unknown(String),
+    /// The node is about to end; it took no effect.
+    #[error("the node is stopping; use another one")]
+    Stopping,
+    /// Too much is under way; it took no effect.
+    #[error("too many requests are under way; try again later")]
+    Overloaded,
+    /// The answer would be too large.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+/// What a listing is to find out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Every live record.
+    All,
+    /// Whether there may be one: it ends with the first that shows.
+    Any,
+}

@@ -1,0 +1,229 @@
+//! What replicas say to each other.
+
+use bytes::Bytes;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use super::types::{Entry, ReplicaId, Request, SnapshotMeta, Types, Vote};
+use crate::kv::{Answer, Command, Key, LogPosition, Refusal};
+
+/// A message of one replica to another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Call {
+    /// Append these entries (§5.3); without any it is a heartbeat.
+    Append(AppendEntriesRequest<Types>),
+    /// Vote for me (§5.2).
+    Vote(VoteRequest<Types>),
+    /// Would you vote for me? (§9.6 of the dissertation)
+    PreVote(VoteRequest<Types>),
+    /// Take over from me (§3.10 of the dissertation).
+    TransferLeader(TransferLeaderRequest<Types>),
+    /// A piece of a snapshot (§7).
+    Snapshot(SnapshotChunk),
+    /// Up to where must a read that starts now have been applied? (§6.4 of the
+    /// dissertation) For the leader.
+    ReadIndex,
+    /// Run this command. For the leader.
+    Submit {
+        /// The key.
+        key: Key,
+        /// The command.
+        command: Command,
+        /// How long the client still waits, in milliseconds.
+        patience_ms: u32,
+    },
+    /// Change the members. For the leader.
+    Change {
+        /// How.
+        change: MemberChange,
+        /// How long the client still waits, in milliseconds.
+        patience_ms: u32,
+    },
+    /// Tell the others about me. For the leader.
+    Publish(Request),
+    /// Am I still a member? Asked by who hears of no leader.
+    Hello,
+}
+
+/// A piece of a snapshot file. Pieces come in order; the last one installs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotChunk {
+    /// The leader that sends it.
+    pub vote: Vote,
+    /// What the snapshot holds.
+    pub meta: SnapshotMeta,
+    /// Where in the file the piece belongs, in bytes.
+    pub offset: u64,
+    /// The piece.
+    pub data: Bytes,
+    /// How long the file is, in bytes.
+    pub total_bytes: u64,
+}
+
+/// A change of members that an operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// Add a member; it votes when it has caught up.
+    Add {
+        /// Its id, never used before.
+        id: ReplicaId,
+        /// The base URL of its peer listener.
+        peer_url: String,
+    },
+    /// Remove a member for good.
+    Remove {
+        /// Its id.
+        id: ReplicaId,
+    },
+}
+
+/// How a change of members ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Changed {
+    /// It is committed.
+    Done,
+    /// The new member is added and does not vote yet; it will when it has
+    /// caught up.
+    Learner {
+        /// What it waits for.
+        why: String,
+    },
+}
+
+/// Why members were not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum ChangeError {
+    /// It contradicts the members as they are.
+    #[error("{0}")]
+    Conflict(String),
+    /// There is no such member.
+    #[error("{0}")]
+    NotFound(String),
+    /// Something else kept it from being done, or from being known to be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// The answer to a [`Call`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`Call::Append`].
+    Appended(AppendEntriesResponse<Types>),
+    /// To [`Call::Vote`].
+    Voted(VoteResponse<Types>),
+    /// To [`Call::PreVote`].
+    PreVoted(VoteResponse<Types>),
+    /// To [`Call::TransferLeader`].
+    Transferred(TransferLeaderResponse<Types>),
+    /// To [`Call::Snapshot`].
+    Snapshot(SnapshotReply),
+    /// To [`Call::ReadIndex`]: the index that must have been applied.
+    ReadIndex(LogPosition),
+    /// To [`Call::Submit`].
+    Submitted(Result<Answer, Refusal>),
+    /// To [`Call::Change`].
+    Changed(Result<Changed, ChangeError>),
+    /// To [`Call::Publish`] and [`Call::Hello`].
+    Noted,
+    /// To whatever only the leader answers: somebody else is, as far as this
+    /// replica knows. It did nothing.
+    NotLeader {
+        /// Who leads, if it knows.
+        leader: Option<ReplicaId>,
+    },
+    /// To anything, when the sender was removed from the cluster.
+    Removed,
+    /// To anything: it was not served, and why.
+    Refused(String),
+}
+
+/// The answer to a piece of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotReply {
+    /// It is kept; the next piece begins here.
+    Taken {
+        /// In bytes.
+        next_offset: u64,
+    },
+    /// It was the last one and the snapshot is installed.
+    Installed {
+        /// The vote of the receiver.
+        vote: Vote,
+    },
+    /// A newer leader is known.
+    HigherVote {
+        /// Its vote.
+        vote: Vote,
+    },
+}
+
+/// What may not wait behind what: each lane to a replica is a link of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Lane {
+    /// Entries of the log.
+    Log,
+    /// Heartbeats, votes, read indices: small and urgent.
+    Control,
+    /// Clients' commands and changes of members on their way to the leader.
+    Forward,
+    /// Snapshots.
+    Snapshot,
+}
+
+impl Call {
+    /// No less than what the call takes in a batch, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        /// No less than what a message, or an entry, takes besides its keys
+        /// and values.
+        const FRAME_BYTES: usize = 1024;
+        let command = |key: &Key, command: &Command| key.as_str().len() + command.value_bytes();
+        let entry = |entry: &Entry| match &entry.payload {
+            openraft::EntryPayload::Normal(Request::Command { key, command: what }) => {
+                128 + command(key, what)
+            }
+            openraft::EntryPayload::Normal(Request::Publish { .. })
+            | openraft::EntryPayload::Blank
+            | openraft::EntryPayload::Membership(_) => FRAME_BYTES,
+        };
+        FRAME_BYTES
+            + match self {
+                Call::Append(append) => append.entries.iter().map(entry).sum(),
+                Call::Snapshot(chunk) => chunk.data.len(),
+                Call::Submit { key, command: what, .. } => command(key, what),
+                Call::Vote(_)
+                | Call::PreVote(_)
+                | Call::TransferLeader(_)
+                | Call::ReadIndex
+                | Call::Change { .. }
+                | Call::Publish(_)
+                | Call::Hello => 0,
+            }
+    }
+}
+
+impl Reply {
+    /// No less than what the reply takes in a batch, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        let value = |value: &Option<Bytes>| value.as_ref().map_or(0, |bytes| bytes.len());
+        1024 + match self {
+            Reply::Submitted(Ok(answer)) => {
+                value(&answer.outcome.before.value) + value(&answer.outcome.after.value)
+            }
+            Reply::Submitted(Err(_))
+            | Reply::Appended(_)
+            | Reply::Voted(_)
+            | Reply::PreVoted(_)
+            | Reply::Transferred(_)
+            | Reply::Snapshot(_)
+            | Reply::ReadIndex(_)
+            | Reply::Changed(_)
+            | Reply::Noted
+            | Reply::NotLeader { .. }
+            | Reply::Removed
+            | Reply::Refused(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The way to the other replicas, as a replica sees it. Actors and HTTP stand
+//! behind it in a node, a seeded network in the simulator.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::message::{Call, Lane, Reply};
+use super::types::ReplicaId;
+
+/// Why a call has no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// It certainly never reached the other replica.
+    #[error("{0}")]
+    NotSent(String),
+    /// It may have reached it, and may have been served.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// The way to the other replicas.
+pub trait Peers: Send + Sync + 'static {
+    /// Sends a call to the replica `to`, whose peer listener is at `url`, and
+    /// waits for its reply no longer than `patience`.
+    fn call(
+        &self,
+        to: ReplicaId,
+        url: &str,
+        lane: Lane,
+        call: Call,
+        patience: Duration,
+    ) -> BoxFuture<'static, Result<Reply, Unanswered>>;
+}

@@ -1,0 +1,106 @@
+//! What openraft is told about our log.
+
+use std::fmt;
+
+use openraft_rt::deterministic_rng::DeterministicRng;
+use openraft_rt_tokio::TokioRuntime;
+use serde::{Deserialize, Serialize};
+
+use crate::kv::{Command, Key, Outcome};
+
+/// The name of a replica, unique in its cluster for all time: the id of a
+/// member that was removed is never used again.
+pub type ReplicaId = u64;
+
+/// The runtime of the replicas: tokio, with election times drawn from a seed,
+/// so that a simulation can be run again. Whoever calls into openraft must do
+/// so within [`Runtime::scope`].
+pub type Runtime = DeterministicRng<TokioRuntime>;
+
+openraft::declare_raft_types!(
+    /// The types of our log.
+    pub Types:
+        D = Request,
+        R = Response,
+        NodeId = ReplicaId,
+        Node = Member,
+        // One leader per term, as in the paper (§5.2).
+        LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
+        AsyncRuntime = Runtime,
+);
+
+/// Where a log ends, or a position in it.
+pub type LogId = openraft::type_config::alias::LogIdOf<Types>;
+/// Whom a replica has voted for.
+pub type Vote = openraft::type_config::alias::VoteOf<Types>;
+/// An entry of the log.
+pub type Entry = openraft::type_config::alias::EntryOf<Types>;
+/// The members, and the entry that made them so.
+pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Types>;
+/// What a snapshot holds.
+pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
+
+/// A member of the cluster as the log knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Member {
+    /// The base URL of its peer listener, such as `http://10.0.0.1:12379`.
+    pub peer_url: String,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.peer_url)
+    }
+}
+
+/// What the log carries besides the changes of members.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// A client's command.
+    Command {
+        /// The key.
+        key: Key,
+        /// What to do with it.
+        command: Command,
+    },
+    /// A member tells how clients know and reach it.
+    Publish {
+        /// The member.
+        id: ReplicaId,
+        /// How it is called and reached.
+        profile: Profile,
+    },
+}
+
+/// What a member tells the others about itself when it starts.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Profile {
+    /// The node's name.
+    pub name: String,
+    /// The base URL of its client listener; empty when it has none.
+    pub client_url: String,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Request::Command { key, .. } => write!(f, "a command for {key:?}"),
+            Request::Publish { id, .. } => write!(f, "the profile of {id}"),
+        }
+    }
+}
+
+/// What applying an entry gave.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// The command's outcome.
+    Applied {
+        /// What it found and left.
+        outcome: Outcome,
+        /// The number of changes so far, which is the modified index of the
+        /// newest of them.
+        index: u64,
+    },
+    /// The entry carried no command.
+    Nothing,
+}
