@@ -1,5 +1,6 @@
 //! Opening the database of a node, and finding out whose it is.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -17,6 +18,46 @@ pub struct Identity {
     pub acceptor: AcceptorId,
 }
 
+/// Whose log and state a directory holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicaIdentity {
+    /// The cluster.
+    pub cluster: String,
+    /// The replica within it.
+    pub id: u64,
+}
+
+/// An [`Identity`] or a [`ReplicaIdentity`] as it is stored and shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// The cluster.
+    cluster: String,
+    /// What it is within the cluster, such as `acceptor`.
+    role: &'static str,
+    /// Which of them.
+    id: String,
+}
+
+impl From<Identity> for Owner {
+    fn from(identity: Identity) -> Self {
+        let Identity { cluster, acceptor } = identity;
+        Owner { cluster, role: "acceptor", id: acceptor.to_string() }
+    }
+}
+
+impl From<ReplicaIdentity> for Owner {
+    fn from(identity: ReplicaIdentity) -> Self {
+        let ReplicaIdentity { cluster, id } = identity;
+        Owner { cluster, role: "replica", id: id.to_string() }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} of cluster {:?}", self.role, self.id, self.cluster)
+    }
+}
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -26,20 +67,20 @@ pub enum OpenError {
         /// The data directory.
         directory: String,
     },
-    /// It holds the registers of another acceptor. Serving them would let one
-    /// acceptor's promises stand for another's.
+    /// It belongs to another acceptor or replica. Serving from it would let
+    /// the promises or votes of one stand for another's.
     #[error(
-        "{directory} holds acceptor {:?} of cluster {:?}, not acceptor {:?} of cluster {:?}; \
-         give each acceptor a data directory of its own, or empty this one if its data may go",
-        held.acceptor, held.cluster, wanted.acceptor, wanted.cluster
+        "{directory} holds {held}, not {wanted}; give each {} a data directory of its own, or \
+         empty this one if its data may go",
+        wanted.role
     )]
     Foreign {
         /// The data directory.
         directory: String,
-        /// Whose registers are in it.
-        held: Identity,
+        /// Whose data is in it.
+        held: Owner,
         /// Who wanted to use it.
-        wanted: Identity,
+        wanted: Owner,
     },
     /// It was written by a program of another format.
     #[error(
@@ -54,8 +95,9 @@ pub enum OpenError {
     },
     /// It cannot be read or written, or is damaged.
     #[error(
-        "{directory}: {why}; if its data is damaged, replace the acceptor by a new one \
-         (an old copy of the directory would have forgotten promises)"
+        "{directory}: {why}; if its data is damaged, replace the acceptor by a new one, or the \
+         replica by a new one under a new id (an old copy of the directory would have forgotten \
+         promises or votes)"
     )]
     Failed {
         /// The data directory.
@@ -113,20 +155,28 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Opens a keyspace of a database and creates it where there is none.
-/// `directory` is where the database is, for messages.
+/// Opens a keyspace of a database and creates it, durably, where there is none.
+pub fn ensure_keyspace(
+    database: &Database,
+    name: &str,
+    options: impl FnOnce() -> KeyspaceCreateOptions,
+) -> fjall::Result<Keyspace> {
+    let keyspace = database.keyspace(name, options)?;
+    // fjall does not sync the directory that holds those of the keyspaces.
+    keyspace.path().parent().map_or(Ok(()), sync_directory)?;
+    Ok(keyspace)
+}
+
+/// [`ensure_keyspace`] while a store is opened. `directory` is where the
+/// database is, for messages.
 pub fn open_keyspace(
     database: &Database,
     directory: &Path,
     name: &str,
+    options: impl FnOnce() -> KeyspaceCreateOptions,
 ) -> Result<Keyspace, OpenError> {
-    let open = || {
-        let keyspace = database.keyspace(name, keyspace_options)?;
-        // fjall does not sync the directory that holds those of the keyspaces.
-        keyspace.path().parent().map_or(Ok(()), sync_directory)?;
-        Ok(keyspace)
-    };
-    open().map_err(|error| failed(directory, &format!("opening keyspace {name}"), error))
+    ensure_keyspace(database, name, options)
+        .map_err(|error| failed(directory, &format!("opening keyspace {name}"), error))
 }
 
 /// The keyspaces of an acceptor, and its least epoch.
@@ -143,7 +193,6 @@ pub struct Acceptor {
 pub const LEAST_EPOCH: &str = "least_epoch";
 const META_FORMAT: &str = "format";
 const META_CLUSTER: &str = "cluster";
-const META_ACCEPTOR: &str = "acceptor";
 
 /// Opens the keyspaces of an acceptor. A database without one becomes that of
 /// `wanted`; that of another acceptor is refused.
@@ -153,57 +202,82 @@ pub fn open_acceptor(
     wanted: Identity,
 ) -> Result<Acceptor, OpenError> {
     let failed = |what: &str, error| failed(directory, what, error);
-    let meta = open_keyspace(database, directory, "meta")?;
-    let registers = open_keyspace(database, directory, "registers")?;
-    let fact = |name| match meta.get(name) {
-        Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) => Err(failed("reading keyspace meta", error)),
-    };
-    let name = || directory.display().to_string();
-    match fact(META_FORMAT)? {
-        None => {
-            if !registers.is_empty().map_err(|error| failed("reading the registers", error))? {
-                let why = "it holds registers but does not say whose".into();
-                return Err(OpenError::Failed { directory: name(), why });
-            }
-            write_identity(database, &meta, &wanted)
-                .map_err(|error| failed("writing keyspace meta", error))?;
-        }
-        Some(format) if format == FORMAT => {
-            let held = Identity {
-                cluster: fact(META_CLUSTER)?.unwrap_or_default(),
-                acceptor: AcceptorId::from(fact(META_ACCEPTOR)?.unwrap_or_default().as_str()),
-            };
-            if held != wanted {
-                return Err(OpenError::Foreign { directory: name(), held, wanted });
-            }
-        }
-        Some(found) => return Err(OpenError::Format { directory: name(), found }),
-    }
+    let meta = open_keyspace(database, directory, "meta", keyspace_options)?;
+    let registers = open_keyspace(database, directory, "registers", keyspace_options)?;
+    claim(database, directory, &meta, &[&registers], wanted.into())?;
     let least = meta.get(LEAST_EPOCH).map_err(|error| failed("reading the least epoch", error))?;
     let least = match least.as_deref().map(<[u8; 8]>::try_from) {
         None => Epoch::default(),
         Some(Ok(bytes)) => Epoch(u64::from_be_bytes(bytes)),
         Some(Err(_)) => {
             let why = "the least epoch in keyspace meta is damaged".into();
-            return Err(OpenError::Failed { directory: name(), why });
+            return Err(OpenError::Failed { directory: directory.display().to_string(), why });
         }
     };
     Ok(Acceptor { registers, meta, least })
 }
 
-fn keyspace_options() -> KeyspaceCreateOptions {
+/// Checks that the keyspaces belong to `wanted`, as keyspace `facts` says, and
+/// gives them to it when all are empty.
+pub fn claim(
+    database: &Database,
+    directory: &Path,
+    facts: &Keyspace,
+    others: &[&Keyspace],
+    wanted: Owner,
+) -> Result<(), OpenError> {
+    let name = || directory.display().to_string();
+    let fact = |name| match facts.get(name) {
+        Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) => {
+            let what = format!("reading keyspace {}", &**facts.name());
+            Err(failed(directory, &what, error))
+        }
+    };
+    match fact(META_FORMAT)? {
+        None => {
+            for keyspace in others {
+                let keyspace_name = &**keyspace.name();
+                let is_empty = keyspace.is_empty().map_err(|error| {
+                    failed(directory, &format!("reading keyspace {keyspace_name}"), error)
+                })?;
+                if !is_empty {
+                    let why = format!("it holds {keyspace_name} but does not say whose");
+                    return Err(OpenError::Failed { directory: name(), why });
+                }
+            }
+            write_owner(database, facts, &wanted).map_err(|error| {
+                failed(directory, &format!("writing keyspace {}", &**facts.name()), error)
+            })
+        }
+        Some(format) if format == FORMAT => {
+            let held = Owner {
+                cluster: fact(META_CLUSTER)?.unwrap_or_default(),
+                role: wanted.role,
+                id: fact(wanted.role)?.unwrap_or_default(),
+            };
+            match held == wanted {
+                true => Ok(()),
+                false => Err(OpenError::Foreign { directory: name(), held, wanted }),
+            }
+        }
+        Some(found) => Err(OpenError::Format { directory: name(), found }),
+    }
+}
+
+fn write_owner(database: &Database, facts: &Keyspace, owner: &Owner) -> fjall::Result<()> {
+    let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+    batch.insert(facts, META_FORMAT, FORMAT);
+    batch.insert(facts, META_CLUSTER, owner.cluster.as_str());
+    batch.insert(facts, owner.role, owner.id.as_str());
+    batch.commit()
+}
+
+/// How a keyspace is created that nothing special is known of.
+pub fn keyspace_options() -> KeyspaceCreateOptions {
     // Memory for writes that are not in tables yet; when it is full, the
     // journal behind it can go.
     KeyspaceCreateOptions::default().max_memtable_size(16 << 20).manual_journal_persist(true)
-}
-
-fn write_identity(database: &Database, meta: &Keyspace, identity: &Identity) -> fjall::Result<()> {
-    let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
-    batch.insert(meta, META_FORMAT, FORMAT);
-    batch.insert(meta, META_CLUSTER, identity.cluster.as_str());
-    batch.insert(meta, META_ACCEPTOR, &*identity.acceptor.0);
-    batch.commit()
 }
 
 fn failed(directory: &Path, what: &str, error: fjall::Error) -> OpenError {

@@ -1,6 +1,6 @@
-//! Where acceptors keep their registers.
+//! Where acceptors keep their registers, and replicas their log and state.
 //!
-//! A store runs the pure steps of [`caspaxos::acceptor`](crate::caspaxos::acceptor)
+//! A store of an acceptor runs the pure steps of [`caspaxos::acceptor`](crate::caspaxos::acceptor)
 //! on what it holds. It does not know who asks, nor when.
 //!
 //! | store | where | a reply is durable because |
@@ -10,19 +10,34 @@
 //! | [`MemoryStore`] | nowhere | it is not: for tests only |
 //!
 //! `tests/store_contract/` holds all three to the same promises.
+//!
+//! A replica works on a [`Disk`]: ordered maps that change together.
+//!
+//! | disk | where | what a crash leaves |
+//! |---|---|---|
+//! | [`FjallDisk`] | files of the node, through fjall | all commits up to the last durable one, perhaps some more |
+//! | [`MemoryDisk`] | nowhere | the same, as a simulation chooses |
+//!
+//! `tests/disk_contract.rs` holds both to the same promises.
 
+mod disk;
 mod embedded;
 mod embedded_batch;
 mod embedded_open;
 mod encoding;
+mod fjall_disk;
 mod memory;
+mod memory_disk;
 mod page;
 mod redis;
 
 pub use self::redis::{RedisError, RedisStore};
+pub use disk::{Disk, Durability, Pair, Space, View, Writes};
 pub use embedded::EmbeddedStore;
-pub use embedded_open::{Identity, OpenError, open_database, open_keyspace};
+pub use embedded_open::{Identity, OpenError, Owner, ReplicaIdentity, open_database};
+pub use fjall_disk::{FjallDisk, FjallView};
 pub use memory::MemoryStore;
+pub use memory_disk::{MemoryDisk, MemoryView};
 
 use std::fmt::Display;
 

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use gryadka::caspaxos::{AcceptorId, Reply};
 use gryadka::store::{
-    AcceptorStore, EmbeddedStore, Identity, OpenError, StoreError, open_database, open_keyspace,
+    AcceptorStore, Disk, Durability, EmbeddedStore, FjallDisk, Identity, OpenError,
+    ReplicaIdentity, Space, StoreError, Writes, open_database,
 };
 
 use crate::subject::*;
@@ -36,7 +37,11 @@ fn the_directory_of_another_acceptor_is_refused() {
     for other in [wanted("other", "a1"), wanted("test", "a2")] {
         let message =
             EmbeddedStore::open(directory.path(), other.clone()).err().unwrap().to_string();
-        let names = [directory.path().to_str().unwrap(), "\"test\"", "data directory of its own"];
+        let names = [
+            directory.path().to_str().unwrap(),
+            "holds acceptor a1 of cluster \"test\"",
+            "give each acceptor a data directory of its own",
+        ];
         let asked = [format!("{:?}", other.cluster), other.acceptor.to_string()];
         for part in names.into_iter().chain(asked.iter().map(String::as_str)) {
             assert!(message.contains(part), "{message:?} lacks {part:?}");
@@ -61,14 +66,17 @@ fn a_path_that_is_no_directory_is_refused() {
 }
 
 #[test]
-fn others_may_use_the_database_beside_the_acceptor() {
+fn a_replica_may_use_the_database_beside_the_acceptor() {
     let directory = tempfile::tempdir().unwrap();
     let database = open_database(directory.path()).unwrap();
     let mut store = EmbeddedStore::new(database.clone(), directory.path(), identity()).unwrap();
-    let log = open_keyspace(&database, directory.path(), "log").unwrap();
-    log.insert("entry", "1").unwrap();
+    let replica = ReplicaIdentity { cluster: "test".into(), id: 1 };
+    let disk = FjallDisk::open(database, directory.path(), replica).unwrap();
+    let mut writes = Writes::default();
+    writes.put(Space::Log, "entry", "1");
+    disk.commit(writes, Durability::Later).unwrap();
     store.serve(&[put("k", 1, "a")]).unwrap();
-    assert_eq!(log.get("entry").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(disk.get(Space::Log, b"entry").unwrap().as_deref(), Some(&b"1"[..]));
 }
 
 #[test]
