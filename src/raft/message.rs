@@ -1,13 +1,14 @@
 //! What replicas say to each other.
 
 use bytes::Bytes;
+use openraft::EntryPayload;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, TransferLeaderResponse,
     VoteRequest, VoteResponse,
 };
 use serde::{Deserialize, Serialize};
 
-use super::types::{Entry, ReplicaId, Request, SnapshotMeta, Types, Vote};
+use super::types::{Entry, Profile, ReplicaId, Request, SnapshotMeta, Types, Vote};
 use crate::kv::{Answer, Command, Key, LogPosition, Refusal};
 
 /// A message of one replica to another.
@@ -43,7 +44,12 @@ pub enum Call {
         patience_ms: u32,
     },
     /// Tell the others about me. For the leader.
-    Publish(Request),
+    Publish {
+        /// The member.
+        id: ReplicaId,
+        /// How it is called and reached.
+        profile: Profile,
+    },
     /// Am I still a member? Asked by who hears of no leader.
     Hello,
 }
@@ -173,32 +179,39 @@ pub enum Lane {
     Snapshot,
 }
 
+/// No less than what a message takes besides its keys and values.
+const FRAME_BYTES: usize = 1024;
+
+fn command_bytes(key: &Key, command: &Command) -> usize {
+    key.as_str().len() + command.value_bytes()
+}
+
+/// No less than what an entry takes in a message, in bytes.
+pub fn entry_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(Request::Command { key, command }) => {
+            128 + command_bytes(key, command)
+        }
+        EntryPayload::Normal(Request::Publish { .. })
+        | EntryPayload::Blank
+        | EntryPayload::Membership(_) => FRAME_BYTES,
+    }
+}
+
 impl Call {
     /// No less than what the call takes in a batch, in bytes.
     pub fn size_bytes(&self) -> usize {
-        /// No less than what a message, or an entry, takes besides its keys
-        /// and values.
-        const FRAME_BYTES: usize = 1024;
-        let command = |key: &Key, command: &Command| key.as_str().len() + command.value_bytes();
-        let entry = |entry: &Entry| match &entry.payload {
-            openraft::EntryPayload::Normal(Request::Command { key, command: what }) => {
-                128 + command(key, what)
-            }
-            openraft::EntryPayload::Normal(Request::Publish { .. })
-            | openraft::EntryPayload::Blank
-            | openraft::EntryPayload::Membership(_) => FRAME_BYTES,
-        };
         FRAME_BYTES
             + match self {
-                Call::Append(append) => append.entries.iter().map(entry).sum(),
+                Call::Append(append) => append.entries.iter().map(entry_bytes).sum(),
                 Call::Snapshot(chunk) => chunk.data.len(),
-                Call::Submit { key, command: what, .. } => command(key, what),
+                Call::Submit { key, command, .. } => command_bytes(key, command),
                 Call::Vote(_)
                 | Call::PreVote(_)
                 | Call::TransferLeader(_)
                 | Call::ReadIndex
                 | Call::Change { .. }
-                | Call::Publish(_)
+                | Call::Publish { .. }
                 | Call::Hello => 0,
             }
     }
@@ -208,22 +221,23 @@ impl Reply {
     /// No less than what the reply takes in a batch, in bytes.
     pub fn size_bytes(&self) -> usize {
         let value = |value: &Option<Bytes>| value.as_ref().map_or(0, |bytes| bytes.len());
-        1024 + match self {
-            Reply::Submitted(Ok(answer)) => {
-                value(&answer.outcome.before.value) + value(&answer.outcome.after.value)
+        FRAME_BYTES
+            + match self {
+                Reply::Submitted(Ok(answer)) => {
+                    value(&answer.outcome.before.value) + value(&answer.outcome.after.value)
+                }
+                Reply::Submitted(Err(_))
+                | Reply::Appended(_)
+                | Reply::Voted(_)
+                | Reply::PreVoted(_)
+                | Reply::Transferred(_)
+                | Reply::Snapshot(_)
+                | Reply::ReadIndex(_)
+                | Reply::Changed(_)
+                | Reply::Noted
+                | Reply::NotLeader { .. }
+                | Reply::Removed
+                | Reply::Refused(_) => 0,
             }
-            Reply::Submitted(Err(_))
-            | Reply::Appended(_)
-            | Reply::Voted(_)
-            | Reply::PreVoted(_)
-            | Reply::Transferred(_)
-            | Reply::Snapshot(_)
-            | Reply::ReadIndex(_)
-            | Reply::Changed(_)
-            | Reply::Noted
-            | Reply::NotLeader { .. }
-            | Reply::Removed
-            | Reply::Refused(_) => 0,
-        }
     }
 }

@@ -1,13 +1,30 @@
 //! Raft: a log that a leader replicates, on openraft.
 
+mod log_store;
+mod log_tail;
+mod members;
 pub mod message;
+mod network;
 mod peers;
+mod planted;
+mod reads;
+mod replica;
+mod snapshot;
+mod state;
+mod state_machine;
+mod store;
 mod types;
 
+pub use log_store::Jobs;
 pub use message::{
     Call, ChangeError, Changed, Lane, MemberChange, Reply, SnapshotChunk, SnapshotReply,
 };
 pub use peers::{Peers, Unanswered};
+pub use planted::Bug;
+pub use replica::{Replica, Settings, StartError, Unled};
+pub use snapshot::{Blocking, Snapshots};
+pub use state::{Applied, Members, State, StateHash};
+pub use store::{Job, SharedLog, Store};
 pub use types::{
     Entry, LogId, Member, Profile, ReplicaId, Request, Response, Runtime, SnapshotMeta,
     StoredMembership, Types, Vote,

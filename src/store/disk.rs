@@ -130,7 +130,7 @@ pub trait View {
 /// the process must end.
 pub trait Disk: Clone + Send + Sync + 'static {
     /// A view of it.
-    type View: View + Send + 'static;
+    type View: View + Send + Sync + 'static;
 
     /// All that is committed, durable or not. Who reads while generations are
     /// dropped takes a view and asks it for the current one too.

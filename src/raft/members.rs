@@ -1,0 +1,340 @@
+//! Members come and go, one at a time.
+//!
+//! A new member starts as a learner, which gets the log but does not vote
+//! (§4.2.1 of the dissertation); the leader makes it a voter once it has caught
+//! up, however often the leader changes meanwhile. Voters change through joint
+//! consensus (§6). A member that is removed hears no more of the leader; it
+//! asks, and whoever has applied its removal tells it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::Instant as _;
+use openraft::error::{ClientWriteError, RaftError};
+use openraft::metrics::RaftMetrics;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::message::{Call, ChangeError, Changed, Lane, MemberChange, Reply};
+use super::peers::Unanswered;
+use super::replica::{Attempt, Replica, Unled};
+use super::state::Members;
+use super::store::lock;
+use super::types::{Member, ReplicaId, Request, Types};
+use crate::kv::Refusal;
+use crate::store::Disk;
+
+type ChangeResult = Result<Changed, ChangeError>;
+
+/// How often a replica looks after itself.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a change waits for another one, and for a new member to answer.
+const NEWCOMER_PATIENCE: Duration = Duration::from_secs(1);
+/// A learner this many entries behind has caught up: they take less time than
+/// an election.
+const CAUGHT_UP_ENTRIES: u64 = 200;
+/// How long a replica that was removed still serves, so that the others learn
+/// of it from their leader.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// How long after it heard of a leader last a replica asks whether it is still
+/// a member.
+const LEADERLESS: Duration = Duration::from_millis(500);
+
+impl<D: Disk> Replica<D> {
+    /// Changes the members, if it can be done before the deadline.
+    pub async fn change(&self, change: MemberChange, deadline: Instant) -> ChangeResult {
+        let call = |patience_ms| Call::Change { change: change.clone(), patience_ms };
+        let here = async || self.change_here(&change, deadline).await;
+        let reply = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
+            Reply::Changed(result) => Ok(result),
+            other => Err(other),
+        });
+        reply.await.map_err(Refusal::from)?
+    }
+
+    /// Changes the members, if this replica leads.
+    pub(super) async fn change_here(
+        &self,
+        change: &MemberChange,
+        deadline: Instant,
+    ) -> Attempt<ChangeResult> {
+        let Ok(_turn) = timeout_at(deadline, self.changing.lock()).await else {
+            return conflict("another change of members is under way; try again later");
+        };
+        // What was decided by earlier leaders must be known here.
+        let position = match self.confirm_leadership().await {
+            Attempt::Done(position) => position,
+            Attempt::Elsewhere(leader) => return Attempt::Elsewhere(leader),
+        };
+        if timeout_at(deadline, self.state.applied(position.index)).await.is_err() {
+            let why = "the members are not known in time; try again";
+            return Attempt::Done(Err(Refusal::Failed(why.into()).into()));
+        }
+        let members = self.state.members();
+        match change {
+            MemberChange::Add { id, peer_url } => self.add(*id, peer_url, &members, deadline).await,
+            MemberChange::Remove { id } => self.remove(*id, &members, deadline).await,
+        }
+    }
+
+    async fn add(
+        &self,
+        id: ReplicaId,
+        peer_url: &str,
+        members: &Members,
+        deadline: Instant,
+    ) -> Attempt<ChangeResult> {
+        let membership = members.membership.membership();
+        if members.retired.contains(&id) {
+            return conflict(&format!("member {id} was removed; use an id that was never used"));
+        }
+        if membership.voter_ids().any(|voter| voter == id) {
+            return conflict(&format!("member {id} is there already"));
+        }
+        let same_url = |(_, member): &(&ReplicaId, &Member)| member.peer_url == peer_url;
+        match membership.nodes().find(same_url) {
+            Some((other, _)) if *other != id => {
+                return conflict(&format!("{peer_url} is member {other} already"));
+            }
+            Some(_) => {}
+            None if membership.get_node(&id).is_some() => {
+                return conflict(&format!("member {id} is there already, with another address"));
+            }
+            None => {
+                let member = Member { peer_url: peer_url.into() };
+                let change = ChangeMembers::AddNodes(BTreeMap::from([(id, member)]));
+                match self.commit(change, deadline).await {
+                    Attempt::Done(Ok(Changed::Done)) => {}
+                    other => return other,
+                }
+            }
+        }
+        Attempt::Done(Ok(self.promote_newcomer(id, peer_url, deadline).await))
+    }
+
+    /// Waits a little for a learner to catch up, if it answers at all.
+    async fn promote_newcomer(&self, id: ReplicaId, peer_url: &str, deadline: Instant) -> Changed {
+        let patience = NEWCOMER_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
+        let hello = self.peers.call(id, peer_url, Lane::Control, Call::Hello, patience).await;
+        if let Err(Unanswered::NotSent(why) | Unanswered::Lost(why)) = hello {
+            return Changed::Learner {
+                why: format!("{why}; start it with --join, it votes when it has caught up"),
+            };
+        }
+        loop {
+            let metrics = self.metrics();
+            if caught_up(&metrics).contains(&id) && self.promote(id, deadline).await {
+                return Changed::Done;
+            }
+            if Instant::now() + TICK >= deadline {
+                return Changed::Learner { why: "it has not caught up yet".into() };
+            }
+            sleep(TICK).await;
+        }
+    }
+
+    async fn promote(&self, id: ReplicaId, deadline: Instant) -> bool {
+        let change = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
+        let result = self.commit(change, deadline).await;
+        let is_done = matches!(result, Attempt::Done(Ok(Changed::Done)));
+        if is_done {
+            log::info!("member {id} has caught up and votes now");
+        }
+        is_done
+    }
+
+    async fn remove(
+        &self,
+        id: ReplicaId,
+        members: &Members,
+        deadline: Instant,
+    ) -> Attempt<ChangeResult> {
+        let membership = members.membership.membership();
+        if membership.get_node(&id).is_none() {
+            let why = format!("there is no member {id}");
+            return Attempt::Done(Err(ChangeError::NotFound(why)));
+        }
+        let voters: BTreeSet<ReplicaId> = membership.voter_ids().collect();
+        if !voters.contains(&id) {
+            let change = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
+            return self.commit(change, deadline).await;
+        }
+        let rest: BTreeSet<ReplicaId> =
+            voters.iter().copied().filter(|voter| *voter != id).collect();
+        if rest.is_empty() {
+            return conflict(&format!("member {id} is the last one"));
+        }
+        // The rest must be able to commit its own first entry.
+        let alive = self.alive();
+        let count = rest.iter().filter(|voter| alive.contains(voter)).count();
+        if count <= rest.len() / 2 {
+            return conflict(&format!(
+                "only {count} of the other {} voters answer, which is no majority; start them, or \
+                 remove those that are gone first",
+                rest.len()
+            ));
+        }
+        if id == self.settings.id {
+            // Another one removes it, so that the cluster is not without a
+            // leader afterwards.
+            let soon = deadline.min(Instant::now() + NEWCOMER_PATIENCE);
+            self.hand_over(soon).await;
+            match self.leader() {
+                Some(leader) if leader != id => return Attempt::Elsewhere(Some(leader)),
+                Some(_) | None => {}
+            }
+        }
+        self.commit(ChangeMembers::RemoveVoters(BTreeSet::from([id])), deadline).await
+    }
+
+    /// The members that have answered this leader within an election time.
+    fn alive(&self) -> BTreeSet<ReplicaId> {
+        let metrics = self.metrics();
+        let heard = metrics.heartbeat.unwrap_or_default();
+        let recent = self.settings.election.1;
+        let answers = heard.into_iter().filter(|(_, last)| {
+            last.as_ref().is_some_and(|last| last.into_inner().elapsed() < recent)
+        });
+        answers.map(|(id, _)| id).chain([self.settings.id]).collect()
+    }
+
+    /// Commits a change.
+    async fn commit(
+        &self,
+        change: ChangeMembers<ReplicaId, Member>,
+        deadline: Instant,
+    ) -> Attempt<ChangeResult> {
+        let unknown = |why: &str| Attempt::Done(Err(Refusal::Unknown(why.into()).into()));
+        let Ok(result) = timeout_at(deadline, self.raft.change_membership(change, false)).await
+        else {
+            return unknown("no quorum took the change in time; it may still take effect");
+        };
+        match result {
+            Ok(_) => Attempt::Done(Ok(Changed::Done)),
+            Err(RaftError::APIError(error)) => match error {
+                ClientWriteError::ForwardToLeader(forward) => Attempt::Elsewhere(forward.leader_id),
+                ClientWriteError::LogEntryDiscarded(_) => {
+                    unknown("another replica took the lead meanwhile; it may have taken effect")
+                }
+                ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_) => conflict(&error.to_string()),
+            },
+            Err(RaftError::Fatal(error)) => unknown(&format!("the replica has stopped: {error}")),
+        }
+    }
+
+    /// Looks after the replica and, while it leads, after the members.
+    pub(super) async fn tend(self) {
+        let mut led_at = Instant::now();
+        let mut publishing = Instant::now();
+        loop {
+            sleep(TICK).await;
+            let metrics = self.metrics();
+            if metrics.running_state.is_err() {
+                return;
+            }
+            if self.state.members().retired.contains(&self.settings.id) {
+                sleep(FAREWELL).await;
+                self.removed.send_replace(true);
+                return;
+            }
+            match metrics.current_leader {
+                Some(_) => led_at = Instant::now(),
+                None if led_at.elapsed() > LEADERLESS => self.greet().await,
+                None => {}
+            }
+            if metrics.current_leader == Some(self.settings.id) {
+                self.lead(&metrics).await;
+            }
+            if lock(&self.log).bytes_since_snapshot > self.settings.snapshot_bytes {
+                // When it cannot be made now, it is asked for again.
+                let _ = self.raft.trigger().snapshot().await;
+            }
+            if metrics.current_leader.is_some() && Instant::now() >= publishing {
+                publishing = Instant::now() + Duration::from_secs(1);
+                self.publish().await;
+            }
+        }
+    }
+
+    /// What a leader does besides replicating.
+    async fn lead(&self, metrics: &RaftMetrics<Types>) {
+        let Ok(_turn) = self.changing.try_lock() else { return };
+        let soon = Instant::now() + Duration::from_secs(1);
+        let membership = metrics.membership_config.membership();
+        if membership.get_joint_config().len() > 1 {
+            // A leader died between the two steps of a change.
+            let rest = ChangeMembers::AddVoterIds(BTreeSet::new());
+            if let Attempt::Done(Err(error)) = self.commit(rest, soon).await {
+                log::debug!("the change of members that is under way is not done: {error}");
+            }
+        } else if let Some(id) = caught_up(metrics).first() {
+            self.promote(*id, soon).await;
+        }
+    }
+
+    /// Asks the others whether this replica is still a member.
+    async fn greet(&self) {
+        let members = self.state.members();
+        for (id, member) in members.membership.nodes() {
+            if *id == self.settings.id {
+                continue;
+            }
+            let url = &member.peer_url;
+            let hello = self.peers.call(*id, url, Lane::Control, Call::Hello, TICK).await;
+            if let Ok(Reply::Removed) = hello {
+                self.removed.send_replace(true);
+            }
+        }
+    }
+
+    /// Tells the others how clients reach this replica, unless they know.
+    async fn publish(&self) {
+        let (id, profile) = (self.settings.id, self.settings.profile.clone());
+        let members = self.state.members();
+        if members.url(id).is_none() || members.profiles.get(&id) == Some(&profile) {
+            return;
+        }
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let publish = Request::Publish { id, profile: profile.clone() };
+        let here = async || match self.append(publish.clone(), deadline).await {
+            Attempt::Done(_) => Attempt::Done(()),
+            Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
+        };
+        let call = |_| Call::Publish { id, profile: profile.clone() };
+        let published = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
+            Reply::Noted => Ok(()),
+            other => Err(other),
+        });
+        if let Err(Unled::Failed(why) | Unled::Lost(why)) = published.await {
+            log::debug!("the others were not told of this replica yet: {why}");
+        }
+    }
+
+    /// The URL of a member's peer listener.
+    pub(super) fn url_of(&self, id: ReplicaId, members: &Members) -> String {
+        // A member that this replica has not applied yet is in its log.
+        let in_log = || {
+            let metrics = self.metrics();
+            let member = metrics.membership_config.membership().get_node(&id).cloned();
+            member.map(|member| member.peer_url)
+        };
+        members.url(id).map(str::to_owned).or_else(in_log).unwrap_or_default()
+    }
+}
+
+fn conflict(why: &str) -> Attempt<ChangeResult> {
+    Attempt::Done(Err(ChangeError::Conflict(why.into())))
+}
+
+/// The learners that have nearly all of the log.
+fn caught_up(metrics: &RaftMetrics<Types>) -> Vec<ReplicaId> {
+    let Some(replication) = &metrics.replication else { return Vec::new() };
+    let last = metrics.last_log_index.unwrap_or(0);
+    let learners = metrics.membership_config.membership().learner_ids();
+    let near = |id: &ReplicaId| {
+        let matched = replication.get(id).copied().flatten();
+        matched.is_some_and(|matched| matched.index + CAUGHT_UP_ENTRIES >= last)
+    };
+    learners.filter(near).collect()
+}

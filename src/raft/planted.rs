@@ -1,0 +1,17 @@
+//! Bugs that tests plant, to show that the simulator finds them.
+
+/// A way to break the rules of this module, each taken from a real system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// A vote is answered before it is on disk: a crash forgets it, and the
+    /// voter votes twice in one term.
+    VoteNotDurable,
+    /// Who led last answers reads without asking whether it still does.
+    ReadWithoutReadIndex,
+    /// The applied index is written apart from the data: a crash between the
+    /// two applies entries twice.
+    AppliedIndexApart,
+    /// A snapshot is installed as soon as it has come, over whatever the
+    /// replica has applied meanwhile.
+    SnapshotOverNewerState,
+}

@@ -1,0 +1,543 @@
+//! A replica: whatever a client or another replica asks, and how it is kept.
+//!
+//! Writes go to the leader, who appends them; the answer comes when the entry
+//! is committed and applied there. Reads ask the leader for a read index
+//! (§6.4 of the dissertation), once for all reads that wait, and are then
+//! served from this replica's own state as soon as it has applied that index.
+//!
+//! Outcomes: what openraft refused before it appended is a definite failure,
+//! and tried again until the client's patience ends; what was appended and
+//! lost its leader, or was forwarded and lost its answer, is unknown.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::error::{
+    ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
+};
+use openraft::metrics::RaftMetrics;
+use openraft::raft::ReadPolicy;
+use openraft::{Config, Raft, SnapshotPolicy};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::log_store::{Jobs, LogStore};
+use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
+use super::network::Network;
+use super::peers::{Peers, Unanswered};
+use super::planted::Bug;
+use super::reads::Reads;
+use super::snapshot::Snapshots;
+use super::state::{State, position};
+use super::state_machine::StateMachine;
+use super::store::{SharedLog, lock};
+use super::types::{Member, Profile, ReplicaId, Request, Response, Runtime, Types};
+use crate::kv::{Answer, Command, Key, Listed, LogPosition, Refusal, Scope};
+use crate::store::{Disk, Received};
+
+/// How a replica is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its id.
+    pub id: ReplicaId,
+    /// The peer listeners of the first members, this one among them; `None`
+    /// for a replica that joins a cluster.
+    pub founders: Option<BTreeMap<ReplicaId, String>>,
+    /// What it tells the others about itself.
+    pub profile: Profile,
+    /// How often a leader shows that it lives.
+    pub heartbeat: Duration,
+    /// How long a follower waits for that, at least and at most.
+    pub election: (Duration, Duration),
+    /// A snapshot is made after so many entries.
+    pub snapshot_entries: u64,
+    /// A snapshot is made when the log has grown by so much, in bytes.
+    pub snapshot_bytes: u64,
+    /// How many entries stay behind a snapshot, for members that are slow.
+    pub keep_entries: u64,
+    /// What election times are drawn from.
+    pub seed: u64,
+    /// A bug that a test has planted.
+    pub bug: Option<Bug>,
+}
+
+/// Why a replica does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings contradict each other.
+    #[error("{0}")]
+    Settings(String),
+    /// openraft refuses what the disk holds.
+    #[error("the replica cannot be started: {0}")]
+    Raft(String),
+}
+
+/// What a replica's leader did not answer.
+#[derive(Clone, Debug)]
+pub enum Unled {
+    /// Certainly nothing was done.
+    Failed(String),
+    /// Something may have been done.
+    Lost(String),
+}
+
+impl From<Unled> for Refusal {
+    fn from(unled: Unled) -> Self {
+        match unled {
+            Unled::Failed(why) => Refusal::Failed(why),
+            Unled::Lost(why) => Refusal::Unknown(why),
+        }
+    }
+}
+
+/// What came of trying here what only a leader can do.
+pub enum Attempt<T> {
+    /// This.
+    Done(T),
+    /// Nothing: somebody else leads.
+    Elsewhere(Option<ReplicaId>),
+}
+
+/// A replica. Clones are handles to the same one.
+pub struct Replica<D: Disk>(Arc<Inner<D>>);
+
+impl<D: Disk> Clone for Replica<D> {
+    fn clone(&self) -> Self {
+        Replica(self.0.clone())
+    }
+}
+
+impl<D: Disk> std::ops::Deref for Replica<D> {
+    type Target = Inner<D>;
+
+    fn deref(&self) -> &Inner<D> {
+        &self.0
+    }
+}
+
+/// What the handles of a replica share.
+pub struct Inner<D: Disk> {
+    pub(super) settings: Settings,
+    pub(super) raft: Raft<Types, StateMachine<D>>,
+    pub(super) state: State<D>,
+    pub(super) log: SharedLog,
+    pub(super) peers: Arc<dyn Peers>,
+    pub(super) reads: Mutex<Reads>,
+    /// Held while members change: one change at a time.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) removed: watch::Sender<bool>,
+    snapshots: Snapshots,
+}
+
+/// How long to wait before somebody else is asked who leads.
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl<D: Disk> Replica<D> {
+    /// Starts a replica on what a store holds; whoever calls runs the jobs of
+    /// the store meanwhile. Must be called within a `LocalSet`.
+    pub async fn start(
+        settings: Settings,
+        store: (State<D>, SharedLog),
+        jobs: Jobs,
+        snapshots: Snapshots,
+        peers: Arc<dyn Peers>,
+    ) -> Result<Self, StartError> {
+        let config = config(&settings).map_err(StartError::Settings)?;
+        let (state, log) = store;
+        let removed = watch::Sender::new(false);
+        let network = Network {
+            peers: peers.clone(),
+            snapshots: snapshots.clone(),
+            removed: removed.clone(),
+        };
+        let machine =
+            StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
+        let log_store = LogStore::new(log.clone(), jobs);
+        let start = async {
+            let raft = Raft::new(settings.id, Arc::new(config), network, log_store, machine).await;
+            let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
+            if let Some(founders) = &settings.founders {
+                found(&raft, founders).await?;
+            }
+            Ok(raft)
+        };
+        let raft = Runtime::scope(settings.seed, start).await?;
+        let replica = Replica(Arc::new(Inner {
+            settings,
+            raft,
+            state,
+            log,
+            peers,
+            reads: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            removed,
+            snapshots,
+        }));
+        tokio::task::spawn_local(replica.clone().tend());
+        Ok(replica)
+    }
+
+    /// Runs a command, if it can be done before the deadline.
+    pub async fn submit(
+        &self,
+        key: Key,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Answer, Refusal> {
+        if command.is_read() {
+            self.catch_up(deadline).await?;
+            return self.state.get(&key);
+        }
+        let call =
+            |patience_ms| Call::Submit { key: key.clone(), command: command.clone(), patience_ms };
+        let here = async || self.write(request(&key, &command), deadline).await;
+        let reply = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
+            Reply::Submitted(result) => Ok(result),
+            other => Err(other),
+        });
+        reply.await?
+    }
+
+    /// Lists the records under a prefix as they are now.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        scope: Scope,
+        deadline: Instant,
+    ) -> Result<Listed, Refusal> {
+        self.catch_up(deadline).await?;
+        self.state.list(prefix, scope)
+    }
+
+    /// Waits until all that was done before now is applied here.
+    async fn catch_up(&self, deadline: Instant) -> Result<(), Refusal> {
+        let position = self.read_index(deadline).await?;
+        timeout_at(deadline, self.state.applied(position.index)).await.map_err(|_| {
+            let behind = self.state.summary().applied.index().unwrap_or(0);
+            Refusal::Failed(format!(
+                "this replica has applied entry {behind} and needs {}; use another one",
+                position.index
+            ))
+        })
+    }
+
+    /// The applied state of this replica.
+    pub fn state(&self) -> &State<D> {
+        &self.state
+    }
+
+    /// Who leads, as far as this replica knows.
+    pub fn leader(&self) -> Option<ReplicaId> {
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// What openraft tells of itself.
+    pub fn metrics(&self) -> RaftMetrics<Types> {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// Waits until this replica is no member any more.
+    pub async fn removed(&self) {
+        // The sender lives as long as the replica.
+        let _ = self.removed.subscribe().wait_for(|removed| *removed).await;
+    }
+
+    /// Answers another replica.
+    pub async fn serve(&self, from: ReplicaId, call: Call) -> Reply {
+        if self.state.members().retired.contains(&from) {
+            return Reply::Removed;
+        }
+        let refused = |error: &dyn std::fmt::Display| Reply::Refused(error.to_string());
+        match call {
+            Call::Append(rpc) => match self.raft.append_entries(rpc).await {
+                Ok(response) => Reply::Appended(response),
+                Err(error) => refused(&error),
+            },
+            Call::Vote(rpc) => match self.raft.vote(rpc).await {
+                Ok(response) => Reply::Voted(response),
+                Err(error) => refused(&error),
+            },
+            Call::PreVote(rpc) => match self.raft.pre_vote(rpc).await {
+                Ok(response) => Reply::PreVoted(response),
+                Err(error) => refused(&error),
+            },
+            Call::TransferLeader(rpc) => match self.raft.handle_transfer_leader(rpc).await {
+                Ok(response) => Reply::Transferred(response),
+                Err(error) => refused(&error),
+            },
+            Call::Snapshot(chunk) => match self.take(chunk).await {
+                Ok(reply) => Reply::Snapshot(reply),
+                Err(why) => Reply::Refused(why),
+            },
+            Call::ReadIndex => match self.confirm_leadership().await {
+                Attempt::Done(position) => Reply::ReadIndex(position),
+                Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
+            },
+            Call::Submit { key, command, patience_ms } => {
+                match self.write(request(&key, &command), deadline(patience_ms)).await {
+                    Attempt::Done(result) => Reply::Submitted(result),
+                    Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
+                }
+            }
+            Call::Change { change, patience_ms } => {
+                match self.change_here(&change, deadline(patience_ms)).await {
+                    Attempt::Done(result) => Reply::Changed(result),
+                    Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
+                }
+            }
+            Call::Publish { id, profile } => {
+                let publish = Request::Publish { id, profile };
+                match self.append(publish, Instant::now() + Duration::from_secs(3)).await {
+                    Attempt::Done(_) => Reply::Noted,
+                    Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
+                }
+            }
+            Call::Hello => Reply::Noted,
+        }
+    }
+
+    /// Takes a piece of a snapshot, and installs it with the last one.
+    async fn take(&self, chunk: SnapshotChunk) -> Result<SnapshotReply, String> {
+        let known = lock(&self.log).vote;
+        if let Some(vote) = known.filter(|vote| *vote > chunk.vote) {
+            return Ok(SnapshotReply::HigherVote { vote });
+        }
+        let (vote, meta) = (chunk.vote, chunk.meta.clone());
+        let received = self.snapshots.receive(chunk).await.map_err(|error| error.to_string())?;
+        let snapshot = match received {
+            Received::Next(next_offset) => return Ok(SnapshotReply::Taken { next_offset }),
+            Received::Whole(file) => file,
+        };
+        let snapshot = openraft::storage::Snapshot { meta, snapshot };
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
+        installed
+            .map(|response| SnapshotReply::Installed { vote: response.vote })
+            .map_err(|error| error.to_string())
+    }
+
+    /// Hands leadership to another member, if this replica leads and there is
+    /// one that is up to date; waits until that has happened.
+    pub async fn hand_over(&self, deadline: Instant) {
+        let Some(to) = self.successor() else { return };
+        log::info!("replica {}: handing leadership to replica {to}", self.settings.id);
+        if self.raft.trigger().transfer_leader(to).await.is_err() {
+            return;
+        }
+        let mut metrics = self.raft.server_metrics();
+        let me = self.settings.id;
+        let changed = async {
+            loop {
+                let leader = metrics.borrow_and_update().current_leader;
+                if leader.is_some_and(|leader| leader != me) || metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if timeout_at(deadline, changed).await.is_err() {
+            log::warn!("replica {to} did not take leadership over in time");
+        }
+    }
+
+    /// The voter that has the most of the log, if this replica leads.
+    pub(super) fn successor(&self) -> Option<ReplicaId> {
+        let metrics = self.metrics();
+        let me = self.settings.id;
+        let replication = metrics.replication.as_ref()?;
+        let voters = metrics.membership_config.membership().voter_ids().filter(|id| *id != me);
+        voters.max_by_key(|id| replication.get(id).copied().flatten())
+    }
+
+    /// Appends a request, if this replica leads.
+    pub(super) async fn append(
+        &self,
+        request: Request,
+        deadline: Instant,
+    ) -> Attempt<Result<(Response, LogPosition), Refusal>> {
+        let unknown = |why: &str| Attempt::Done(Err(Refusal::Unknown(why.into())));
+        let Ok(result) = timeout_at(deadline, self.raft.client_write(request)).await else {
+            return unknown("no quorum of replicas took it in time; it may still take effect");
+        };
+        match result {
+            Ok(written) => Attempt::Done(Ok((written.data, position(&written.log_id)))),
+            Err(RaftError::APIError(error)) => match error {
+                ClientWriteError::ForwardToLeader(forward) => Attempt::Elsewhere(forward.leader_id),
+                ClientWriteError::LogEntryDiscarded(_) => {
+                    unknown("another replica took the lead meanwhile; it may have taken effect")
+                }
+                ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_) => {
+                    Attempt::Done(Err(Refusal::Failed(error.to_string())))
+                }
+            },
+            Err(RaftError::Fatal(error)) => {
+                unknown(&format!("the replica has stopped: {error}; it may have taken effect"))
+            }
+        }
+    }
+
+    /// Appends a command, if this replica leads.
+    async fn write(&self, request: Request, deadline: Instant) -> Attempt<Result<Answer, Refusal>> {
+        match self.append(request, deadline).await {
+            Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
+            Attempt::Done(Err(refusal)) => Attempt::Done(Err(refusal)),
+            Attempt::Done(Ok((Response::Applied { outcome, index }, position))) => {
+                Attempt::Done(Ok(Answer { outcome, index, position: Some(position) }))
+            }
+            Attempt::Done(Ok((Response::Nothing, _))) => unreachable!("a command has an outcome"),
+        }
+    }
+
+    /// Makes sure that this replica still leads; gives the index that a read
+    /// which began before must have applied.
+    pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
+        if self.settings.bug == Some(Bug::ReadWithoutReadIndex)
+            && self.leader() == Some(self.settings.id)
+            && let Some(position) = self.state.summary().applied.position()
+        {
+            return Attempt::Done(position);
+        }
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Attempt::Done(position(linearizer.read_log_id().log_id())),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(ForwardToLeader {
+                leader_id,
+                ..
+            }))) => Attempt::Elsewhere(leader_id),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))
+            | Err(RaftError::Fatal(_)) => Attempt::Elsewhere(None),
+        }
+    }
+
+    /// Does here, or has the leader do, what only a leader can; looks for one
+    /// until the deadline.
+    pub(super) async fn at_leader<T>(
+        &self,
+        deadline: Instant,
+        lane: Lane,
+        here: impl AsyncFn() -> Attempt<T>,
+        call: impl Fn(u32) -> Call,
+        parse: impl Fn(Reply) -> Result<T, Reply>,
+    ) -> Result<T, Unled> {
+        let me = self.settings.id;
+        let mut leader = self.leader();
+        loop {
+            let why;
+            let hint = match leader.filter(|leader| *leader != me) {
+                None => match here().await {
+                    Attempt::Done(result) => return Ok(result),
+                    Attempt::Elsewhere(hint) => {
+                        why = "no leader is known that a quorum follows".to_string();
+                        hint
+                    }
+                },
+                Some(leader) => {
+                    let members = self.state.members();
+                    let url = self.url_of(leader, &members);
+                    let patience = deadline.saturating_duration_since(Instant::now());
+                    let call = call(patience.as_millis() as u32);
+                    match self.peers.call(leader, &url, lane, call, patience).await {
+                        Err(Unanswered::Lost(why)) => return Err(Unled::Lost(why)),
+                        Err(Unanswered::NotSent(reason)) => {
+                            why = reason;
+                            None
+                        }
+                        Ok(Reply::NotLeader { leader }) => {
+                            why = "no leader is known that a quorum follows".to_string();
+                            leader
+                        }
+                        Ok(Reply::Removed) => {
+                            self.removed.send_replace(true);
+                            why = "this replica was removed from the cluster".to_string();
+                            None
+                        }
+                        Ok(reply) => match parse(reply) {
+                            Ok(result) => return Ok(result),
+                            Err(Reply::Refused(reason)) => {
+                                why = reason;
+                                None
+                            }
+                            Err(other) => {
+                                let what = format!("replica {leader} answered {other:?}");
+                                return Err(Unled::Lost(what));
+                            }
+                        },
+                    }
+                }
+            };
+            // A new hint is followed at once, anything else after a pause.
+            if hint.is_some() && hint != leader && hint != Some(me) {
+                leader = hint;
+            } else {
+                self.pause().await;
+                leader = self.leader();
+            }
+            if Instant::now() >= deadline {
+                return Err(Unled::Failed(why));
+            }
+        }
+    }
+
+    /// Waits a little, or until another leader is known.
+    async fn pause(&self) {
+        let mut metrics = self.raft.server_metrics();
+        let before = metrics.borrow_and_update().current_leader;
+        let changed = async {
+            while metrics.changed().await.is_ok() {
+                if metrics.borrow_and_update().current_leader != before {
+                    return;
+                }
+            }
+        };
+        // Either way it was long enough.
+        let _ = tokio::time::timeout(PAUSE, changed).await;
+    }
+}
+
+fn request(key: &Key, command: &Command) -> Request {
+    Request::Command { key: key.clone(), command: command.clone() }
+}
+
+fn deadline(patience_ms: u32) -> Instant {
+    Instant::now() + Duration::from_millis(patience_ms.into())
+}
+
+/// Writes the first entry of a new log, which names the members. Each founder
+/// writes the same one, so that it does not matter who leads first.
+async fn found<D: Disk>(
+    raft: &Raft<Types, StateMachine<D>>,
+    founders: &BTreeMap<ReplicaId, String>,
+) -> Result<(), StartError> {
+    let member = |(id, url): (&ReplicaId, &String)| (*id, Member { peer_url: url.clone() });
+    let members: BTreeMap<ReplicaId, Member> = founders.iter().map(member).collect();
+    match raft.initialize(members).await {
+        // It has a log already.
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(error) => Err(StartError::Raft(error.to_string())),
+    }
+}
+
+fn config(settings: &Settings) -> Result<Config, String> {
+    let (election_min, election_max) = settings.election;
+    let config = Config {
+        cluster_name: String::new(),
+        heartbeat_interval: settings.heartbeat.as_millis() as u64,
+        election_timeout_min: election_min.as_millis() as u64,
+        election_timeout_max: election_max.as_millis() as u64,
+        enable_pre_vote: Some(true),
+        // A leader that restarts must be elected: its state may be older than
+        // what it answered before.
+        enable_leader_restore: Some(false),
+        // Entries go out while this replica's disk still writes them.
+        broadcast_submitted_on_append: Some(true),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_entries),
+        max_in_snapshot_log_to_keep: settings.keep_entries,
+        // Whose next entry is still in the log gets entries.
+        replication_lag_threshold: u64::MAX,
+        // What one message holds is bounded in bytes by the log.
+        max_payload_entries: 4096,
+        install_snapshot_timeout: Duration::from_secs(3600).as_millis() as u64,
+        ..Config::default()
+    };
+    config.validate().map_err(|error| error.to_string())
+}

@@ -1,0 +1,447 @@
+//! What a replica writes, and in which order it becomes durable.
+//!
+//! All writes of a replica pass here, in order, on one thread. They come in
+//! groups: what has queued while the last group was written. A group is
+//! written so (design: group commit):
+//!
+//! 1. Entries that are committed are applied: the records they change and the
+//!    applied index go to the disk in one write, without waiting for it, since
+//!    after a crash the log brings them back. Then the clients are answered.
+//! 2. Entries, votes and truncations of the log go to the disk in one write,
+//!    which is waited for. Only then does openraft hear of them: "before
+//!    responding to RPCs" (§5, figure 2).
+//!
+//! Writes become durable in the order in which they were made, so that what a
+//! purge removes from the log is durable in the records.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use openraft::EntryPayload;
+use openraft::entry::RaftEntry;
+use openraft::storage::{ApplyResponder, IOFlushed};
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::log_tail::LogTail;
+use super::planted::Bug;
+use super::snapshot::SnapshotHeader;
+use super::state::{Applied, Members, State, Summary, record};
+use super::types::{Entry, LogId, Request, Response, SnapshotMeta, Types, Vote};
+use crate::kv::{Key, Record, apply};
+use crate::store::{
+    Disk, Durability, SnapshotError, SnapshotFile, SnapshotReader, Space, StoreError, Writes,
+    decode, encode,
+};
+
+/// The names of the facts in [`Space::Meta`].
+mod fact {
+    pub const VOTE: &[u8] = b"vote";
+    pub const PURGED: &[u8] = b"purged";
+    pub const APPLIED: &[u8] = b"applied";
+    pub const MEMBERS: &[u8] = b"members";
+    pub const GENERATION: &[u8] = b"generation";
+}
+
+/// A committed entry, and the way back to its client if it is on this replica.
+pub type Committed = (Entry, Option<ApplyResponder<Types>>);
+
+/// What openraft wants done, in order.
+pub enum Job {
+    /// Write entries at the end of the log. They are in the tail already.
+    Append(Vec<Entry>, IOFlushed<Types>),
+    /// Remember whom this replica voted for.
+    SaveVote(Vote, oneshot::Sender<()>),
+    /// Remove the entries after one.
+    Truncate(Option<LogId>, oneshot::Sender<()>),
+    /// Remove the entries up to one, which a snapshot covers.
+    Purge(LogId, oneshot::Sender<()>),
+    /// Read entries: no more bytes than this, but one entry at least.
+    Read(Range<u64>, usize, oneshot::Sender<Vec<Entry>>),
+    /// Apply committed entries.
+    Apply(Vec<Committed>, oneshot::Sender<()>),
+    /// Replace all records by those of a snapshot.
+    Install(SnapshotMeta, SnapshotFile, oneshot::Sender<()>),
+}
+
+/// Where the log begins and ends, and whom the replica voted for: shared with
+/// those who read the log.
+#[derive(Default)]
+pub struct LogIndex {
+    /// The vote that is durable.
+    pub vote: Option<Vote>,
+    /// The last entry that was removed from the front.
+    pub purged: Option<LogId>,
+    /// The last entry; that of `purged` when the log is empty.
+    pub last: Option<LogId>,
+    /// The newest entries.
+    pub tail: LogTail,
+    /// What was appended since the last snapshot, in bytes.
+    pub bytes_since_snapshot: u64,
+}
+
+/// The log as far as it is in memory.
+pub type SharedLog = Arc<Mutex<LogIndex>>;
+
+/// The writer of a replica's disk.
+pub struct Store<D> {
+    disk: D,
+    state: State<D>,
+    log: SharedLog,
+    bug: Option<Bug>,
+    /// What was purged but may be on the disk still.
+    to_delete: Range<u64>,
+}
+
+/// The largest read of the log, and the largest write of a snapshot, in bytes.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// How many purged entries are deleted with one group, so that none is slow.
+const PURGE_COUNT: usize = 4096;
+
+impl<D: Disk> Store<D> {
+    /// Reads what the disk holds. `snapshot` is what the newest snapshot file
+    /// holds, if there is one.
+    pub fn open(
+        disk: D,
+        snapshot: Option<SnapshotMeta>,
+        bug: Option<Bug>,
+    ) -> Result<Self, StoreError> {
+        let generation = read_fact(&disk, fact::GENERATION)?.unwrap_or(0);
+        for other in disk.generations() {
+            // Of a snapshot that was being installed, or that was replaced.
+            if other != generation {
+                disk.drop_generation(other)?;
+            }
+        }
+        if !disk.generations().contains(&generation) {
+            disk.create_generation(generation)?;
+        }
+        let applied: Applied = read_fact(&disk, fact::APPLIED)?.unwrap_or_default();
+        let members: Members = read_fact(&disk, fact::MEMBERS)?.unwrap_or_default();
+        let purged: Option<LogId> = read_fact(&disk, fact::PURGED)?;
+        let last = match disk.last(Space::Log)? {
+            None => None,
+            Some((_, bytes)) => Some(decode_entry(&bytes)?.log_id()),
+        };
+        let to_delete = 0..purged.map_or(0, |id| id.index + 1);
+        let log = LogIndex {
+            vote: read_fact(&disk, fact::VOTE)?,
+            last: last.max(purged),
+            purged,
+            tail: LogTail::default(),
+            bytes_since_snapshot: 0,
+        };
+        let summary = Summary { applied, members: Arc::new(members), generation, snapshot };
+        let state = State::new(disk.clone(), summary);
+        let log = Arc::new(Mutex::new(log));
+        Ok(Store { disk, state, log, bug, to_delete })
+    }
+
+    /// The applied state.
+    pub fn state(&self) -> &State<D> {
+        &self.state
+    }
+
+    /// The log as far as it is in memory.
+    pub fn log(&self) -> &SharedLog {
+        &self.log
+    }
+
+    /// Does the jobs, in order where it matters. An error ends the replica:
+    /// nobody knows what is on the disk.
+    pub fn run(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
+        let mut group = Group::default();
+        for job in jobs {
+            match job {
+                Job::Append(entries, done) => {
+                    group.append(&entries);
+                    group.flushed.push(done);
+                }
+                Job::SaveVote(vote, done) => {
+                    group.writes.put(Space::Meta, fact::VOTE, encode(&vote));
+                    if self.bug == Some(Bug::VoteNotDurable) {
+                        self.disk.commit(std::mem::take(&mut group.writes), Durability::Later)?;
+                        self.lock().vote = Some(vote);
+                        let _ = done.send(());
+                    } else {
+                        group.vote = Some(vote);
+                        group.done.push(done);
+                    }
+                }
+                Job::Truncate(after, done) => {
+                    self.truncate(after, &mut group)?;
+                    group.done.push(done);
+                }
+                Job::Purge(upto, done) => {
+                    group.writes.put(Space::Meta, fact::PURGED, encode(&upto));
+                    self.to_delete.end = upto.index + 1;
+                    group.done.push(done);
+                }
+                Job::Read(range, max_bytes, answer) => {
+                    self.finish(&mut group)?;
+                    let _ = answer.send(self.read_log(range, max_bytes)?);
+                }
+                Job::Apply(entries, done) => {
+                    self.apply(entries)?;
+                    let _ = done.send(());
+                }
+                Job::Install(meta, file, done) => {
+                    self.finish(&mut group)?;
+                    self.install(meta, &file)?;
+                    let _ = done.send(());
+                }
+            }
+        }
+        self.delete_purged(&mut group)?;
+        self.finish(&mut group)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogIndex> {
+        lock(&self.log)
+    }
+
+    /// Makes what the group has written durable, then tells.
+    fn finish(&mut self, group: &mut Group) -> Result<(), StoreError> {
+        let Group { writes, vote, last_appended, flushed, done } = std::mem::take(group);
+        if !writes.is_empty() {
+            self.disk.commit(writes, Durability::Now)?;
+        }
+        {
+            let mut log = self.lock();
+            if vote.is_some() {
+                log.vote = vote;
+            }
+            if let Some(last) = last_appended {
+                log.tail.trim(last);
+            }
+        }
+        flushed.into_iter().for_each(|flushed| flushed.io_completed(Ok(())));
+        for done in done {
+            // Who no longer listens has stopped.
+            let _ = done.send(());
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, after: Option<LogId>, group: &mut Group) -> Result<(), StoreError> {
+        let first = after.map_or(0, |id| id.index + 1);
+        // Entries of this group may have to go too.
+        let mut index = first;
+        let on_disk = self.disk.last(Space::Log)?.map_or(0, |(key, _)| index_of(&key) + 1);
+        let end = on_disk.max(group.last_appended.map_or(0, |last| last + 1));
+        while index < end {
+            group.writes.remove(Space::Log, index.to_be_bytes().to_vec());
+            index += 1;
+        }
+        group.last_appended = group.last_appended.filter(|last| *last < first);
+        Ok(())
+    }
+
+    /// Deletes purged entries, some at a time.
+    fn delete_purged(&mut self, group: &mut Group) -> Result<(), StoreError> {
+        if self.to_delete.is_empty() {
+            return Ok(());
+        }
+        let Range { start, end } = self.to_delete;
+        let (from, to) = (start.to_be_bytes(), end.to_be_bytes());
+        let (from, to) = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+        let old = self.disk.scan(Space::Log, from, to, PURGE_COUNT, 16 * CHUNK_BYTES)?;
+        self.to_delete.start = old.last().map_or(end, |(key, _)| index_of(key) + 1);
+        for (key, _) in old {
+            group.writes.remove(Space::Log, key);
+        }
+        Ok(())
+    }
+
+    fn read_log(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        let (from, to) = (range.start.to_be_bytes(), range.end.to_be_bytes());
+        let (from, to) = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+        let found = self.disk.scan(Space::Log, from, to, usize::MAX, max_bytes)?;
+        found.iter().map(|(_, bytes)| decode_entry(bytes)).collect()
+    }
+
+    /// Applies entries and answers their clients.
+    fn apply(&mut self, entries: Vec<Committed>) -> Result<(), StoreError> {
+        let summary = self.state.summary();
+        let mut batch = Application {
+            disk: &self.disk,
+            generation: summary.generation,
+            applied: summary.applied,
+            members: summary.members,
+            are_members_changed: false,
+            records: BTreeMap::new(),
+        };
+        let mut answers = Vec::with_capacity(entries.len());
+        for (entry, responder) in entries {
+            let response = batch.apply(entry)?;
+            if let Some(responder) = responder {
+                answers.push((responder, response));
+            }
+        }
+        let (applied, members) = (batch.applied.clone(), batch.members.clone());
+        let mut writes = batch.into_writes();
+        if self.bug == Some(Bug::AppliedIndexApart) {
+            self.disk.commit(std::mem::take(&mut writes), Durability::Later)?;
+        }
+        writes.put(Space::Meta, fact::APPLIED, encode(&applied));
+        self.disk.commit(writes, Durability::Later)?;
+        self.state.update(|summary| {
+            summary.applied = applied;
+            summary.members = members;
+        });
+        answers.into_iter().for_each(|(responder, response)| responder.send(response));
+        Ok(())
+    }
+
+    /// Replaces all records by those of a snapshot: whole or not at all, since
+    /// they are written beside the old ones, and one write turns to them.
+    fn install(&mut self, meta: SnapshotMeta, file: &SnapshotFile) -> Result<(), StoreError> {
+        let before = self.state.summary();
+        if meta.last_log_id <= before.applied.last && self.bug != Some(Bug::SnapshotOverNewerState)
+        {
+            log::info!("a snapshot of {:?} is not newer than what is applied", meta.last_log_id);
+            return Ok(());
+        }
+        let generation = before.generation + 1;
+        self.disk.drop_generation(generation)?;
+        self.disk.create_generation(generation)?;
+        let mut reader = SnapshotReader::open(&file.path).map_err(damaged_file)?;
+        let header = SnapshotHeader::of(&reader, &file.path).map_err(damaged_file)?;
+        let mut writes = Writes::default();
+        while let Some(block) = reader.next_block().map_err(damaged_file)? {
+            for (key, value) in block {
+                writes.put(Space::State(generation), key, value);
+            }
+            if writes.size_bytes() > CHUNK_BYTES {
+                self.disk.commit(std::mem::take(&mut writes), Durability::Later)?;
+            }
+        }
+        let applied = Applied { last: meta.last_log_id, changes: header.changes };
+        writes.put(Space::Meta, fact::APPLIED, encode(&applied));
+        writes.put(Space::Meta, fact::MEMBERS, encode(&header.members));
+        writes.put(Space::Meta, fact::GENERATION, encode(&generation));
+        self.disk.commit(writes, Durability::Now)?;
+        self.state.update(|summary| {
+            *summary = Summary {
+                applied,
+                members: Arc::new(header.members),
+                generation,
+                snapshot: Some(meta),
+            };
+        });
+        // Nobody reads the old records any more: readers hold the lock.
+        self.disk.drop_generation(before.generation)
+    }
+}
+
+/// Writes that become durable together, and who waits for them.
+#[derive(Default)]
+struct Group {
+    writes: Writes,
+    vote: Option<Vote>,
+    last_appended: Option<u64>,
+    flushed: Vec<IOFlushed<Types>>,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+impl Group {
+    fn append(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.writes.put(Space::Log, entry.index().to_be_bytes().to_vec(), encode(entry));
+            self.last_appended = Some(entry.index());
+        }
+    }
+}
+
+/// Entries being applied, before what they change is written.
+struct Application<'a, D> {
+    disk: &'a D,
+    generation: u32,
+    applied: Applied,
+    members: Arc<Members>,
+    are_members_changed: bool,
+    /// The records that changed; later entries see them.
+    records: BTreeMap<Key, Record>,
+}
+
+impl<D: Disk> Application<'_, D> {
+    fn apply(&mut self, entry: Entry) -> Result<Response, StoreError> {
+        self.applied.last = Some(entry.log_id());
+        match &entry.payload {
+            EntryPayload::Blank => Ok(Response::Nothing),
+            EntryPayload::Membership(_) => {
+                Arc::make_mut(&mut self.members).change(&entry);
+                self.are_members_changed = true;
+                Ok(Response::Nothing)
+            }
+            EntryPayload::Normal(Request::Publish { id, profile }) => {
+                let members = Arc::make_mut(&mut self.members);
+                if members.url(*id).is_some() {
+                    members.profiles.insert(*id, profile.clone());
+                    self.are_members_changed = true;
+                }
+                Ok(Response::Nothing)
+            }
+            EntryPayload::Normal(Request::Command { key, command }) => {
+                let before = match self.records.get(key) {
+                    Some(record) => record.clone(),
+                    None => record(self.disk, self.generation, key)?,
+                };
+                let outcome = apply(&before, command, self.applied.changes + 1);
+                if outcome.after != outcome.before {
+                    self.applied.changes += 1;
+                    // Indices grow over all keys, so that nothing needs a tombstone.
+                    let is_live = outcome.after.is_live();
+                    let record = if is_live { outcome.after.clone() } else { Record::default() };
+                    self.records.insert(key.clone(), record);
+                }
+                Ok(Response::Applied { outcome, index: self.applied.changes })
+            }
+        }
+    }
+
+    fn into_writes(self) -> Writes {
+        let mut writes = Writes::default();
+        for (key, record) in &self.records {
+            let space = Space::State(self.generation);
+            let key = key.as_str().as_bytes().to_vec();
+            match record.is_live() {
+                true => writes.put(space, key, encode(record)),
+                false => writes.remove(space, key),
+            }
+        }
+        if self.are_members_changed {
+            writes.put(Space::Meta, fact::MEMBERS, encode(&*self.members));
+        }
+        writes
+    }
+}
+
+/// The file was right when it came in, so that the disk is not.
+fn damaged_file(error: SnapshotError) -> StoreError {
+    StoreError::Broken { path: "snapshot".into(), why: error.to_string() }
+}
+
+/// Locks the log for a moment.
+pub fn lock(log: &Mutex<LogIndex>) -> MutexGuard<'_, LogIndex> {
+    log.lock().expect("nothing panics while it holds the lock")
+}
+
+fn index_of(key: &[u8]) -> u64 {
+    key.try_into().map_or(0, u64::from_be_bytes)
+}
+
+fn decode_entry(bytes: &[u8]) -> Result<Entry, StoreError> {
+    decode(bytes).map_err(|why| damaged("an entry of the log", why))
+}
+
+fn read_fact<T: DeserializeOwned>(disk: &impl Disk, name: &[u8]) -> Result<Option<T>, StoreError> {
+    let bytes = disk.get(Space::Meta, name)?;
+    let fact = bytes.map(|bytes| decode(&bytes)).transpose();
+    fact.map_err(|why| damaged(&format!("the {}", String::from_utf8_lossy(name)), why))
+}
+
+fn damaged(what: &str, why: String) -> StoreError {
+    StoreError::Broken { path: "the store of the replica".into(), why: format!("{what}: {why}") }
+}
