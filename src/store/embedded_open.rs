@@ -142,14 +142,15 @@ pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
 
 /// Creates a directory so that it is still there after a power failure: an
 /// acceptor that lost its directory would start anew without its promises.
-fn create_directory(directory: &Path) -> io::Result<()> {
+pub fn create_directory(directory: &Path) -> io::Result<()> {
     let missing = directory.ancestors().take_while(|path| !path.exists());
     let parents: Vec<&Path> = missing.filter_map(Path::parent).collect();
     std::fs::create_dir_all(directory)?;
     parents.into_iter().try_for_each(sync_directory)
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
+/// Makes the names in a directory survive a power failure.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
     // The parent of a relative path of one part is the empty path.
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     File::open(directory)?.sync_all()

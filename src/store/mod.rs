@@ -18,7 +18,9 @@
 //! | [`FjallDisk`] | files of the node, through fjall | all commits up to the last durable one, perhaps some more |
 //! | [`MemoryDisk`] | nowhere | the same, as a simulation chooses |
 //!
-//! `tests/disk_contract.rs` holds both to the same promises.
+//! `tests/disk_contract.rs` holds both to the same promises. What a replica
+//! sends to one that fell behind is a file of its own: [`SnapshotWriter`],
+//! [`SnapshotReceiver`], [`SnapshotReader`].
 
 mod disk;
 mod embedded;
@@ -30,6 +32,8 @@ mod memory;
 mod memory_disk;
 mod page;
 mod redis;
+mod snapshot_file;
+mod snapshot_receiver;
 
 pub use self::redis::{RedisError, RedisStore};
 pub use disk::{Disk, Durability, Pair, Space, View, Writes};
@@ -38,6 +42,10 @@ pub use embedded_open::{Identity, OpenError, Owner, ReplicaIdentity, open_databa
 pub use fjall_disk::{FjallDisk, FjallView};
 pub use memory::MemoryStore;
 pub use memory_disk::{MemoryDisk, MemoryView};
+pub use snapshot_file::{
+    SnapshotError, SnapshotFile, SnapshotReader, SnapshotWriter, prepare_snapshots,
+};
+pub use snapshot_receiver::{Received, SnapshotReceiver};
 
 use std::fmt::Display;
 
