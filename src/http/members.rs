@@ -31,6 +31,11 @@ struct Member {
     is_learner: bool,
 }
 
+#[derive(Serialize)]
+struct MemberList {
+    members: Vec<Member>,
+}
+
 impl From<MemberView> for Member {
     fn from(view: MemberView) -> Self {
         Member {
@@ -98,8 +103,8 @@ pub async fn all(
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
     let members = readable(&request, &state).await?;
-    let members: Vec<Member> = members.into_iter().map(Member::from).collect();
-    Ok(answer(&state, &json!({ "members": members })))
+    let members = members.into_iter().map(Member::from).collect();
+    Ok(answer(&state, &MemberList { members }))
 }
 
 /// `GET /v2/members/leader`.
