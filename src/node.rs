@@ -23,7 +23,8 @@ use crate::client::Endpoint;
 use crate::config::{
     AcceptorPlace, Deployment, Listen, LoadActor, LoadFormat, ProposerActor, RedisAddress,
 };
-use crate::http::{self, ClientState, Connections, PeerState};
+use crate::http::{self, ClientState, Connections, PeerState, Protocol};
+use crate::kv::Consistency;
 use crate::perseus::load::{Format, LoadPlan};
 use crate::store::{EmbeddedStore, Identity, OpenError, RedisError, RedisStore};
 
@@ -301,6 +302,8 @@ fn listen_for_clients(
         node: deployment.node.clone(),
         cluster: deployment.cluster.clone(),
         configuration: describe(deployment, proposer),
+        protocol: Protocol::Caspaxos,
+        v2_reads: Consistency::Linearizable,
     });
     let Listen { client, admin, .. } = deployment.listen;
     let mut servers = Vec::new();

@@ -22,6 +22,7 @@ mod acceptor;
 mod link;
 mod load_generator;
 mod proposer;
+mod protocol;
 mod service;
 mod storage;
 
@@ -29,5 +30,6 @@ pub use acceptor::{Acceptor, Serve};
 pub use link::{Destination, Link};
 pub use load_generator::{LoadGenerator, LoadHandle};
 pub use proposer::Proposer;
-pub use service::{List, Listed, Permit, Service, Submit};
+pub use protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
+pub use service::{Permit, Service};
 pub use storage::Storage;

@@ -4,6 +4,7 @@
 //! Each test binary uses a part of it.
 #![allow(dead_code)]
 
+pub mod recorded;
 pub mod recorder;
 
 use std::fs::{self, File};
