@@ -23,6 +23,9 @@ mod link;
 mod load_generator;
 mod proposer;
 mod protocol;
+mod replica;
+mod replica_door;
+mod replica_storage;
 mod service;
 mod storage;
 
@@ -31,5 +34,8 @@ pub use link::{Destination, Link};
 pub use load_generator::{LoadGenerator, LoadHandle};
 pub use proposer::Proposer;
 pub use protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
+pub use replica::{Replica, ReplicaView};
+pub use replica_door::ServeReplica;
+pub use replica_storage::start_replica_storage;
 pub use service::{Permit, Service};
 pub use storage::Storage;

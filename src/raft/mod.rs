@@ -21,7 +21,7 @@ pub use message::{
 };
 pub use peers::{Peers, Unanswered};
 pub use planted::Bug;
-pub use replica::{Replica, Settings, StartError, Unled};
+pub use replica::{Handle, Replica, Settings, StartError, Unled};
 pub use snapshot::{Blocking, Snapshots};
 pub use state::{Applied, Members, State, StateHash};
 pub use store::{Job, SharedLog, Store};

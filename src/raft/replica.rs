@@ -100,6 +100,9 @@ pub enum Attempt<T> {
     Elsewhere(Option<ReplicaId>),
 }
 
+/// openraft's own handle of a replica.
+pub type Handle<D> = Raft<Types, StateMachine<D>>;
+
 /// A replica. Clones are handles to the same one.
 pub struct Replica<D: Disk>(Arc<Inner<D>>);
 
@@ -212,7 +215,7 @@ impl<D: Disk> Replica<D> {
     }
 
     /// Waits until all that was done before now is applied here.
-    async fn catch_up(&self, deadline: Instant) -> Result<(), Refusal> {
+    pub async fn catch_up(&self, deadline: Instant) -> Result<(), Refusal> {
         let position = self.read_index(deadline).await?;
         timeout_at(deadline, self.state.applied(position.index)).await.map_err(|_| {
             let behind = self.state.summary().applied.index().unwrap_or(0);
@@ -226,6 +229,11 @@ impl<D: Disk> Replica<D> {
     /// The applied state of this replica.
     pub fn state(&self) -> &State<D> {
         &self.state
+    }
+
+    /// openraft's own handle, for who wants to look inside.
+    pub fn handle(&self) -> Handle<D> {
+        self.raft.clone()
     }
 
     /// Who leads, as far as this replica knows.
