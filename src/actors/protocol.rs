@@ -58,13 +58,14 @@ pub struct ChangeMembers {
 }
 
 /// What this node has applied by itself: no other node is asked, so an answer
-/// may be old. Called on the threads that serve HTTP.
+/// may be old.
 pub trait LocalReads: Send + Sync {
-    /// Reads a key, as [`Command::Get`] would. Must not wait for anything but
-    /// the store.
+    /// Reads a key, as [`Command::Get`] would. Runs on a thread that serves
+    /// HTTP: it must not wait for anything but the store.
     fn get(&self, key: &Key) -> Result<Answer, Refusal>;
 
-    /// Lists the live records under a prefix.
+    /// Lists the live records under a prefix. [`Scope::All`] runs on a thread
+    /// that may block, [`Scope::Any`] on one that serves HTTP.
     fn list(&self, prefix: &str, scope: Scope) -> Result<Listed, Refusal>;
 }
 
