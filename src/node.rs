@@ -16,7 +16,8 @@ use futures::future::Either;
 use serde_json::json;
 
 use crate::actors::{
-    Acceptor, Destination, Link, LoadGenerator, LoadHandle, Proposer, Service, Storage,
+    Acceptor, AcceptorParty, Destination, Link, LoadGenerator, LoadHandle, Post, Proposer, Service,
+    Storage,
 };
 use crate::caspaxos::{AcceptorId, Configuration};
 use crate::client::Endpoint;
@@ -242,10 +243,9 @@ fn start_proposer(
             (AcceptorPlace::Node { .. }, Some((id, address))) if *id == acceptor.id => {
                 Destination::Local(address.clone())
             }
-            (AcceptorPlace::Node { node }, _) => Destination::Remote {
-                url: deployment.peers[node].to_string(),
-                client: Link::client(),
-            },
+            (AcceptorPlace::Node { node }, _) => {
+                Destination::Remote(Post::new(&deployment.peers[node].to_string()))
+            }
         };
         destinations.push((acceptor.id.clone(), destination));
     }
@@ -253,7 +253,8 @@ fn start_proposer(
         let destination = destinations.iter().find(|(id, _)| id == acceptor);
         let (_, destination) = destination.expect("every acceptor has a destination");
         let (cluster, node) = (&deployment.cluster, &deployment.node);
-        Link::new(cluster, node, acceptor.clone(), destination.clone(), proposer.recipient())
+        let (destination, proposer) = (destination.clone(), proposer.recipient());
+        Link::new(AcceptorParty::new(cluster, node, acceptor.clone(), destination, proposer))
     };
     let address = Proposer::start(proposer.id, proposer.configuration(), link_to);
     Ok(Service::new(address.clone().recipient(), address.recipient()))
@@ -284,7 +285,8 @@ fn listen_for_peers(
     let state = web::Data::new(PeerState {
         cluster: deployment.cluster.clone(),
         node: deployment.node.clone(),
-        acceptor,
+        acceptor: Some(acceptor),
+        replica: None,
     });
     let routes = move |config: &mut web::ServiceConfig| {
         config.app_data(state.clone()).configure(http::peer_routes);

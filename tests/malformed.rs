@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use gryadka::transport::{Batch, BatchCalls, encode};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use support::{Cluster, get, put, request, wait_until};
@@ -279,22 +280,27 @@ fn peers_that_make_no_sense_get_a_clear_answer() {
     let post =
         |body: &[u8]| request("POST", &batch, Some(("application/octet-stream", body))).unwrap();
     assert_eq!(post(b"").status, 400);
-    assert!(post(&[2, 0, 0]).text().contains("wire version 2 is not 1"));
+    assert!(post(&[1, 0, 0]).text().contains("wire version 1 is not 2"));
     let mut random = SmallRng::seed_from_u64(1);
     for length in 0..300 {
-        let body = [vec![1], noise(&mut random, length)].concat();
+        let body = [vec![2], noise(&mut random, length)].concat();
         assert_eq!(post(&body).status, 400);
     }
-    let stranger = gryadka::transport::Batch {
-        cluster: "other".into(),
-        sender: "x".into(),
-        to: "a1".into(),
-        patience_ms: 1000,
-        calls: vec![],
+    let refusal = |cluster: &str, calls| {
+        let (cluster, sender) = (cluster.into(), "x".into());
+        let answer = post(&encode(&Batch { cluster, sender, patience_ms: 1000, calls }));
+        assert_eq!(answer.status, 409);
+        answer.text().to_owned()
     };
-    let answer = post(&gryadka::transport::encode(&stranger));
-    assert_eq!(answer.status, 409);
-    assert!(answer.text().contains("node x belongs to cluster \"other\""), "{}", answer.text());
+    let to_acceptor = |to: &str| BatchCalls::Acceptor { to: to.into(), calls: vec![] };
+    let to_replica = BatchCalls::Replica { from: 1, to: 2, calls: vec![] };
+    for (text, needle) in [
+        (refusal("other", to_acceptor("a1")), "node x belongs to cluster \"other\""),
+        (refusal("test", to_acceptor("a9")), "node x wants acceptor a9, but node p1 runs"),
+        (refusal("test", to_replica), "node x wants replica 2, but node p1 runs none"),
+    ] {
+        assert!(text.contains(needle), "{text}");
+    }
     assert_eq!(request("GET", &batch, None).unwrap().status, 405);
     wait_until("the cluster still serves", || {
         put(&format!("{}/k", cluster.url(0)), b"v").status == 204

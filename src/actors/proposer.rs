@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
 
-use super::link::{Envelope, Envelopes, Link, Replies, Ticket};
+use super::acceptor_link::{AcceptorLink, AcceptorParty, Replies, Ticket};
+use super::link::{Envelope, Envelopes};
 use super::protocol::{List, Submit};
 use super::service::Permit;
 use crate::caspaxos::{
@@ -59,7 +60,7 @@ impl Ord for Alarm {
 /// The proposer of a node.
 pub struct Proposer {
     core: caspaxos::Proposer,
-    links: HashMap<AcceptorId, Addr<Link>>,
+    links: HashMap<AcceptorId, Addr<AcceptorLink>>,
     clients: HashMap<CommandId, Client>,
     listings: HashMap<u64, ListingUnderWay>,
     /// Names commands, listings and alarms.
@@ -76,7 +77,7 @@ impl Proposer {
     pub fn start(
         id: ProposerId,
         configuration: Configuration,
-        link_to: impl Fn(&AcceptorId, Addr<Proposer>) -> Link,
+        link_to: impl Fn(&AcceptorId, Addr<Proposer>) -> AcceptorLink,
     ) -> Addr<Proposer> {
         Proposer::create(|ctx| {
             let links = configuration
@@ -117,7 +118,7 @@ impl Proposer {
         for event in events {
             self.core.handle(now, event, &mut effects);
         }
-        let mut outgoing: Vec<(AcceptorId, Vec<Envelope>)> = Vec::new();
+        let mut outgoing: Vec<(AcceptorId, Vec<Envelope<AcceptorParty>>)> = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Send { to, token, call } => {
