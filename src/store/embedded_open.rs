@@ -70,17 +70,18 @@ pub enum OpenError {
     /// It belongs to another acceptor or replica. Serving from it would let
     /// the promises or votes of one stand for another's.
     #[error(
-        "{directory} holds {held}, not {wanted}; give each {} a data directory of its own, or \
-         empty this one if its data may go",
-        wanted.role
+        "{directory} holds {held}, not {wanted}; give each {role} a data directory of its own, or \
+         empty this one if its data may go"
     )]
     Foreign {
         /// The data directory.
         directory: String,
-        /// Whose data is in it.
-        held: Owner,
-        /// Who wanted to use it.
-        wanted: Owner,
+        /// Whose data is in it, as text.
+        held: String,
+        /// Who wanted to use it, as text.
+        wanted: String,
+        /// What it wanted to be, such as `acceptor`.
+        role: &'static str,
     },
     /// It was written by a program of another format.
     #[error(
@@ -227,29 +228,25 @@ pub fn claim(
     others: &[&Keyspace],
     wanted: Owner,
 ) -> Result<(), OpenError> {
+    let failed = |what: &str, keyspace: &Keyspace, error| {
+        failed(directory, &format!("{what} keyspace {}", &**keyspace.name()), error)
+    };
     let name = || directory.display().to_string();
     let fact = |name| match facts.get(name) {
         Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) => {
-            let what = format!("reading keyspace {}", &**facts.name());
-            Err(failed(directory, &what, error))
-        }
+        Err(error) => Err(failed("reading", facts, error)),
     };
     match fact(META_FORMAT)? {
         None => {
             for keyspace in others {
-                let keyspace_name = &**keyspace.name();
-                let is_empty = keyspace.is_empty().map_err(|error| {
-                    failed(directory, &format!("reading keyspace {keyspace_name}"), error)
-                })?;
-                if !is_empty {
-                    let why = format!("it holds {keyspace_name} but does not say whose");
+                let is_empty = keyspace.is_empty();
+                if !is_empty.map_err(|error| failed("reading", keyspace, error))? {
+                    let held = &**keyspace.name();
+                    let why = format!("keyspace {held} holds data but nothing says whose");
                     return Err(OpenError::Failed { directory: name(), why });
                 }
             }
-            write_owner(database, facts, &wanted).map_err(|error| {
-                failed(directory, &format!("writing keyspace {}", &**facts.name()), error)
-            })
+            write_owner(database, facts, &wanted).map_err(|error| failed("writing", facts, error))
         }
         Some(format) if format == FORMAT => {
             let held = Owner {
@@ -257,10 +254,11 @@ pub fn claim(
                 role: wanted.role,
                 id: fact(wanted.role)?.unwrap_or_default(),
             };
-            match held == wanted {
-                true => Ok(()),
-                false => Err(OpenError::Foreign { directory: name(), held, wanted }),
+            if held == wanted {
+                return Ok(());
             }
+            let (held, role, wanted) = (held.to_string(), wanted.role, wanted.to_string());
+            Err(OpenError::Foreign { directory: name(), held, wanted, role })
         }
         Some(found) => Err(OpenError::Format { directory: name(), found }),
     }
