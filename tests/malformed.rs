@@ -290,7 +290,7 @@ fn peers_that_make_no_sense_get_a_clear_answer() {
         let (cluster, sender) = (cluster.into(), "x".into());
         let answer = post(&encode(&Batch { cluster, sender, patience_ms: 1000, calls }));
         assert_eq!(answer.status, 409);
-        answer.text()
+        answer.text().to_string()
     };
     let to_acceptor = |to: &str| BatchCalls::Acceptor { to: to.into(), calls: vec![] };
     let to_replica = BatchCalls::Replica { from: 1, to: 2, calls: vec![] };
