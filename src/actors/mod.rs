@@ -14,6 +14,10 @@
 //!                                                                  storage thread
 //! ```
 //!
+//! A replica speaks to the others over links too, one for each lane to each of
+//! them: [`ReplicaPeers`] ── [`ReplicaLinks`] ──▶ Link ── batch ──▶ the peer's
+//! replica, as [`ServeReplica`].
+//!
 //! Nothing here is unbounded: [`Service`] admits a bounded number of commands,
 //! and each of them has at most one round under way, so every mailbox behind
 //! it is bounded too; links and the storage thread bound their own queues.

@@ -152,9 +152,10 @@ fn widest_append() -> raft::Call {
     let (key, command) = widest_command();
     let payload = EntryPayload::Normal(raft::Request::Command { key, command });
     let vote = raft::Vote::new_committed(u64::MAX, u64::MAX);
-    let last = Some(LogId::new_term_index(u64::MAX, u64::MAX));
-    let entries = vec![Entry { log_id: last.unwrap(), payload }];
-    let append = AppendEntriesRequest { vote, prev_log_id: last, entries, leader_commit: last };
+    let last = LogId::new_term_index(u64::MAX, u64::MAX);
+    let entries = vec![Entry { log_id: last, payload }];
+    let append =
+        AppendEntriesRequest { vote, prev_log_id: Some(last), entries, leader_commit: Some(last) };
     raft::Call::Append(append)
 }
 
