@@ -1,6 +1,7 @@
 //! A thousand requests that nobody should send: no 5xx, no panic, no memory
 //! kept, and a good client is served beside them.
 
+#[macro_use]
 mod support;
 
 use std::io::{Read, Write};
@@ -12,7 +13,16 @@ use std::time::{Duration, Instant};
 use gryadka::transport::{Batch, BatchCalls, encode};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
-use support::{Cluster, get, put, request, wait_until};
+use support::{Cluster, Protocol, get, put, request, wait_until};
+
+on_both_protocols! {
+    a_thousand_malformed_requests_do_no_harm
+    a_slow_body_gets_408_and_a_slow_head_is_hung_up_on
+    bounds_are_answered_with_their_status
+    peers_that_make_no_sense_get_a_clear_answer
+    clients_that_do_not_read_their_answers_do_not_fill_the_memory
+    many_large_values_at_once_are_taken_or_refused_but_never_in_doubt
+}
 
 const REQUESTS: usize = 1000;
 
@@ -190,9 +200,8 @@ fn good_client(url: String, stop: Arc<AtomicBool>, served: Arc<AtomicUsize>) {
     }
 }
 
-#[test]
-fn a_thousand_malformed_requests_do_no_harm() {
-    let mut cluster = Cluster::start(3);
+fn a_thousand_malformed_requests_do_no_harm(protocol: Protocol) {
+    let mut cluster = Cluster::start(protocol, 3);
     let (host, url) = (cluster.host(0), cluster.url(0));
     let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let good = {
@@ -236,9 +245,8 @@ fn a_thousand_malformed_requests_do_no_harm() {
     }
 }
 
-#[test]
-fn a_slow_body_gets_408_and_a_slow_head_is_hung_up_on() {
-    let cluster = Cluster::start(1);
+fn a_slow_body_gets_408_and_a_slow_head_is_hung_up_on(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 1);
     let started = Instant::now();
     let mut body = TcpStream::connect(cluster.host(0)).unwrap();
     body.write_all(b"PUT /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nstart").unwrap();
@@ -253,9 +261,8 @@ fn a_slow_body_gets_408_and_a_slow_head_is_hung_up_on() {
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 
-#[test]
-fn bounds_are_answered_with_their_status() {
-    let cluster = Cluster::start(1);
+fn bounds_are_answered_with_their_status(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 1);
     let url = cluster.url(0);
     let key = "k".repeat(4096);
     assert_eq!(put(&format!("{url}/{key}"), &vec![1; 1 << 20]).status, 204);
@@ -273,9 +280,8 @@ fn bounds_are_answered_with_their_status() {
     assert_eq!(get(&format!("{url}/k")).status, 404);
 }
 
-#[test]
-fn peers_that_make_no_sense_get_a_clear_answer() {
-    let cluster = Cluster::start(3);
+fn peers_that_make_no_sense_get_a_clear_answer(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 3);
     let batch = format!("http://{}:8101/peer/v1/batch", cluster.address);
     let post =
         |body: &[u8]| request("POST", &batch, Some(("application/octet-stream", body))).unwrap();
@@ -307,9 +313,8 @@ fn peers_that_make_no_sense_get_a_clear_answer() {
     });
 }
 
-#[test]
-fn clients_that_do_not_read_their_answers_do_not_fill_the_memory() {
-    let mut cluster = Cluster::start(1);
+fn clients_that_do_not_read_their_answers_do_not_fill_the_memory(protocol: Protocol) {
+    let mut cluster = Cluster::start(protocol, 1);
     let url = cluster.url(0);
     for number in 0..16 {
         assert_eq!(put(&format!("{url}/large/{number}"), &vec![b'x'; 1 << 20]).status, 204);
@@ -331,9 +336,8 @@ fn clients_that_do_not_read_their_answers_do_not_fill_the_memory() {
     drop(lazy);
 }
 
-#[test]
-fn many_large_values_at_once_are_taken_or_refused_but_never_in_doubt() {
-    let cluster = Cluster::start(3);
+fn many_large_values_at_once_are_taken_or_refused_but_never_in_doubt(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 3);
     let clients = (0..32).map(|client| {
         let url = format!("{}/large/{client}", cluster.url(client % 3));
         std::thread::spawn(move || {
