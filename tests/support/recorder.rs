@@ -1,6 +1,7 @@
 //! Clients that use the v2 API of one node each and record what they see.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -123,7 +124,10 @@ impl Client {
             Ok((status, body)) => {
                 end_of(status, &body, self.recorder.now_us(), self.recorder.order)
             }
-            Err(error) => (End::Unknown, Some(error)),
+            Err(ureq::Error::Io(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+                (End::Failed, Some(error.to_string()))
+            }
+            Err(error) => (End::Unknown, Some(error.to_string())),
         };
         let end = match end {
             (end, None) => {
@@ -161,7 +165,7 @@ impl Client {
         }
     }
 
-    fn ask(&self, key: &Key, command: &Command) -> Result<(u16, Vec<u8>), String> {
+    fn ask(&self, key: &Key, command: &Command) -> Result<(u16, Vec<u8>), ureq::Error> {
         let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("plain");
         let comparing = |compare: &Compare| match (&compare.value, compare.index) {
             (Some(value), _) => format!("prevValue={}", text(value)),
@@ -185,9 +189,8 @@ impl Client {
                 let request = request.header("content-type", super::FORM);
                 self.agent.run(request.body(format!("value={}", text(value))).expect("a request"))
             }
-        }
-        .map_err(|error| error.to_string())?;
-        let body = response.body_mut().read_to_vec().map_err(|error| error.to_string())?;
+        }?;
+        let body = response.body_mut().read_to_vec()?;
         Ok((response.status().as_u16(), body))
     }
 }
