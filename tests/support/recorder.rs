@@ -100,7 +100,8 @@ impl Client {
         let Seen { value: old, modified_index, .. } =
             self.seen.get(key).cloned().unwrap_or_default();
         let compare = match self.random.random_range(0..2) {
-            0 => Compare { value: None, index: Some(modified_index.unwrap_or(1)) },
+            // Index 0 is none, as in etcd.
+            0 => Compare { value: None, index: Some(modified_index.unwrap_or(0).max(1)) },
             _ => Compare { value: Some(old.flatten().unwrap_or("none".into())), index: None },
         };
         match self.random.random_range(0..20) {
