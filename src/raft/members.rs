@@ -115,7 +115,8 @@ impl<D: Disk> Replica<D> {
     /// Waits a little for a learner to catch up, if it answers at all.
     async fn promote_newcomer(&self, id: ReplicaId, peer_url: &str, deadline: Instant) -> Changed {
         let patience = NEWCOMER_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
-        let hello = self.peers.call(id, peer_url, Lane::Control, Call::Hello, patience).await;
+        let call = Call::Hello { is_new: false };
+        let hello = self.peers.call(id, peer_url, Lane::Control, call, patience).await;
         if let Err(Unanswered::NotSent(why) | Unanswered::Lost(why)) = hello {
             return Changed::Learner {
                 why: format!("{why}; start it with --join, it votes when it has caught up"),
@@ -226,6 +227,7 @@ impl<D: Disk> Replica<D> {
     /// Looks after the replica and, while it leads, after the members.
     pub(super) async fn tend(self) {
         let mut led_at = Instant::now();
+        let mut leader_shown = None;
         let mut publishing = Instant::now();
         loop {
             sleep(TICK).await;
@@ -237,6 +239,16 @@ impl<D: Disk> Replica<D> {
                 sleep(FAREWELL).await;
                 self.removed.send_replace(true);
                 return;
+            }
+            let leader = metrics.current_leader.map(|leader| (leader, metrics.current_term));
+            if leader != leader_shown {
+                leader_shown = leader;
+                if let Some((leader, term)) = leader {
+                    log::info!(
+                        "replica {}: replica {leader} leads in term {term}",
+                        self.settings.id
+                    );
+                }
             }
             match metrics.current_leader {
                 Some(_) => led_at = Instant::now(),
@@ -280,8 +292,8 @@ impl<D: Disk> Replica<D> {
             if *id == self.settings.id {
                 continue;
             }
-            let url = &member.peer_url;
-            let hello = self.peers.call(*id, url, Lane::Control, Call::Hello, TICK).await;
+            let (url, call) = (&member.peer_url, Call::Hello { is_new: false });
+            let hello = self.peers.call(*id, url, Lane::Control, call, TICK).await;
             if let Ok(Reply::Removed) = hello {
                 self.removed.send_replace(true);
             }

@@ -51,7 +51,10 @@ pub enum Call {
         profile: Profile,
     },
     /// Am I still a member? Asked by who hears of no leader.
-    Hello,
+    Hello {
+        /// Whether the sender has no data.
+        is_new: bool,
+    },
 }
 
 /// A piece of a snapshot file. Pieces come in order; the last one installs it.
@@ -140,6 +143,8 @@ pub enum Reply {
         /// Who leads, if it knows.
         leader: Option<ReplicaId>,
     },
+    /// To a [`Call::Hello`] of who has no data, but has been a member that had.
+    Known,
     /// To anything, when the sender was removed from the cluster.
     Removed,
     /// To anything: it was not served, and why.
@@ -212,7 +217,7 @@ impl Call {
                 | Call::ReadIndex
                 | Call::Change { .. }
                 | Call::Publish { .. }
-                | Call::Hello => 0,
+                | Call::Hello { .. } => 0,
             }
     }
 }
@@ -236,6 +241,7 @@ impl Reply {
                 | Reply::Changed(_)
                 | Reply::Noted
                 | Reply::NotLeader { .. }
+                | Reply::Known
                 | Reply::Removed
                 | Reply::Refused(_) => 0,
             }

@@ -42,9 +42,12 @@ use crate::store::{Disk, Received};
 pub struct Settings {
     /// Its id.
     pub id: ReplicaId,
-    /// The peer listeners of the first members, this one among them; `None`
-    /// for a replica that joins a cluster.
-    pub founders: Option<BTreeMap<ReplicaId, String>>,
+    /// The peer listeners of the first members, this one among them, or those
+    /// that are known of a cluster that it joins.
+    pub members: BTreeMap<ReplicaId, String>,
+    /// Whether it waits for a running cluster to add it, instead of founding
+    /// one, when it has no data.
+    pub joins: bool,
     /// What it tells the others about itself.
     pub profile: Profile,
     /// How often a leader shows that it lives.
@@ -69,6 +72,19 @@ pub enum StartError {
     /// The settings contradict each other.
     #[error("{0}")]
     Settings(String),
+    /// It has no data, but others know it.
+    #[error(
+        "it was a member before, as member {witness} tells, but its data is gone, and with it \
+         what it promised and acknowledged: taking part again could lose writes; bring the data \
+         back, or remove it (curl -X DELETE http://ANOTHER-MEMBER/{id}) and add a new member \
+         with an id that was never used"
+    )]
+    Forgotten {
+        /// The replica.
+        id: ReplicaId,
+        /// Who knows it.
+        witness: ReplicaId,
+    },
     /// openraft refuses what the disk holds.
     #[error("the replica cannot be started: {0}")]
     Raft(String),
@@ -134,6 +150,8 @@ pub struct Inner<D: Disk> {
     snapshots: Snapshots,
 }
 
+/// How long a new replica waits for the others to tell whether they know it.
+const HELLO_PATIENCE: Duration = Duration::from_millis(300);
 /// How long to wait before somebody else is asked who leads.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -158,11 +176,18 @@ impl<D: Disk> Replica<D> {
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
         let log_store = LogStore::new(log.clone(), jobs);
+        let is_new = {
+            let log = lock(&log);
+            log.vote.is_none() && log.last.is_none()
+        };
+        if is_new {
+            check_never_seen(&settings, &*peers).await?;
+        }
         let start = async {
             let raft = Raft::new(settings.id, Arc::new(config), network, log_store, machine).await;
             let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
-            if let Some(founders) = &settings.founders {
-                found(&raft, founders).await?;
+            if is_new && !settings.joins {
+                found(&raft, &settings.members).await?;
             }
             Ok(raft)
         };
@@ -302,7 +327,10 @@ impl<D: Disk> Replica<D> {
                     Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
                 }
             }
-            Call::Hello => Reply::Noted,
+            Call::Hello { is_new: true } if self.state.members().profiles.contains_key(&from) => {
+                Reply::Known
+            }
+            Call::Hello { .. } => Reply::Noted,
         }
     }
 
@@ -510,6 +538,24 @@ fn deadline(patience_ms: u32) -> Instant {
     Instant::now() + Duration::from_millis(patience_ms.into())
 }
 
+/// Makes sure that no other member has known this replica with data: it would
+/// vote again where it has voted, and miss entries that it has acknowledged
+/// (figure 2 of the paper: persistent state).
+async fn check_never_seen(settings: &Settings, peers: &dyn Peers) -> Result<(), StartError> {
+    let id = settings.id;
+    let others = settings.members.iter().filter(|(other, _)| **other != id);
+    let asked = others.map(async |(other, url)| {
+        let call = Call::Hello { is_new: true };
+        (*other, peers.call(*other, url, Lane::Control, call, HELLO_PATIENCE).await)
+    });
+    for (witness, reply) in futures::future::join_all(asked).await {
+        if let Ok(Reply::Known) = reply {
+            return Err(StartError::Forgotten { id, witness });
+        }
+    }
+    Ok(())
+}
+
 /// Writes the first entry of a new log, which names the members. Each founder
 /// writes the same one, so that it does not matter who leads first.
 async fn found<D: Disk>(
@@ -519,7 +565,7 @@ async fn found<D: Disk>(
     let member = |(id, url): (&ReplicaId, &String)| (*id, Member { peer_url: url.clone() });
     let members: BTreeMap<ReplicaId, Member> = founders.iter().map(member).collect();
     match raft.initialize(members).await {
-        // It has a log already.
+        // Another founder was quicker, and its log has come already.
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
         Err(error) => Err(StartError::Raft(error.to_string())),
     }
