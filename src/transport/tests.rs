@@ -58,7 +58,7 @@ fn raft_calls() -> Vec<raft::Call> {
         raft::Call::Append(append),
         raft::Call::Vote(VoteRequest::new(raft::Vote::new(4, 1), Some(log_id(9)))),
         raft::Call::Submit { key, command, patience_ms: 2500 },
-        raft::Call::Hello,
+        raft::Call::Hello { is_new: false },
     ]
 }
 
@@ -115,7 +115,7 @@ fn what_is_encoded_decodes_and_nothing_else_panics() {
 
 #[test]
 fn a_list_is_no_longer_than_a_batch() {
-    let calls = |count| encode(&to_replica(vec![raft::Call::Hello; count]));
+    let calls = |count| encode(&to_replica(vec![raft::Call::Hello { is_new: false }; count]));
     assert!(decode::<Batch>(&calls(MAX_BATCH_CALLS)).is_ok());
     assert!(decode::<Batch>(&calls(MAX_BATCH_CALLS + 1)).is_err());
     let replies = |count| encode(&BatchReplies::Replica(vec![raft::Reply::Noted; count]));
