@@ -58,7 +58,7 @@ mod state_machine;
 mod store;
 mod types;
 
-pub use log_store::Jobs;
+pub use log_store::{Jobs, LogStore};
 pub use message::{
     Call, ChangeError, Changed, Lane, MemberChange, Reply, SnapshotChunk, SnapshotReply,
 };
@@ -67,6 +67,7 @@ pub use planted::Bug;
 pub use replica::{Handle, Replica, Settings, StartError, Unled};
 pub use snapshot::{Blocking, Snapshots};
 pub use state::{Applied, Members, State, StateHash};
+pub use state_machine::{SnapshotBuilder, StateMachine};
 pub use store::{Job, SharedLog, Store};
 pub use types::{
     Entry, LogId, Member, Profile, ReplicaId, Request, Response, Runtime, SnapshotMeta,

@@ -515,7 +515,7 @@ impl<D: Disk> Replica<D> {
     }
 
     /// Waits a little, or until another leader is known.
-    async fn pause(&self) {
+    pub(super) async fn pause(&self) {
         let mut metrics = self.raft.server_metrics();
         let before = metrics.borrow_and_update().current_leader;
         let changed = async {
