@@ -35,6 +35,9 @@ use crate::store::FjallDisk;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
 /// How long another member may take to become the leader in place of this one.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
+/// The status of a process whose replica cannot go on (`EX_SOFTWARE` of
+/// sysexits).
+const BROKEN_STATUS: i32 = 70;
 /// How long answers may take to leave the node after that.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 /// Runs a node until `stop` is ready, then stops it cleanly: it accepts
@@ -145,7 +148,7 @@ impl Node {
                         replica.hand_over(Instant::now() + HAND_OVER_PATIENCE).await;
                         why
                     }
-                    () = replica.removed() => "this member was removed from the cluster for good",
+                    end = replica.ended() => explain(end, &self.name),
                 },
                 None => stop.await,
             },
@@ -176,4 +179,17 @@ fn start_load(load: &LoadActor) -> LoadHandle {
         LoadFormat::Counters => Format::Counters,
     };
     LoadGenerator::start_on(&Arbiter::new().handle(), plan)
+}
+
+/// Says why a replica ended. A broken one ends the process at once.
+fn explain(end: raft::End, node: &str) -> &'static str {
+    match end {
+        raft::End::Removed => {
+            "this member was removed from the cluster for good, and its data is of no more use"
+        }
+        raft::End::Broken(why) => {
+            log::error!("{node}: the replica cannot go on: {why}");
+            std::process::exit(BROKEN_STATUS);
+        }
+    }
 }

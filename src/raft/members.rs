@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::message::{Call, ChangeError, Changed, Lane, MemberChange, Reply};
 use super::peers::Unanswered;
-use super::replica::{Attempt, Replica, Unled};
+use super::replica::{Attempt, End, Replica, Unled};
 use super::state::Members;
 use super::store::lock;
 use super::types::{Member, ReplicaId, Request, Types};
@@ -45,7 +45,7 @@ impl<D: Disk> Replica<D> {
     pub async fn change(&self, change: MemberChange, deadline: Instant) -> ChangeResult {
         let call = |patience_ms| Call::Change { change: change.clone(), patience_ms };
         let here = async || self.change_here(&change, deadline).await;
-        let reply = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
+        let reply = self.at_leader(deadline, Lane::Members, here, call, |reply| match reply {
             Reply::Changed(result) => Ok(result),
             other => Err(other),
         });
@@ -232,12 +232,13 @@ impl<D: Disk> Replica<D> {
         loop {
             sleep(TICK).await;
             let metrics = self.metrics();
-            if metrics.running_state.is_err() {
+            if let Err(error) = &metrics.running_state {
+                self.ended.send_replace(Some(End::Broken(error.to_string())));
                 return;
             }
             if self.state.members().retired.contains(&self.settings.id) {
                 sleep(FAREWELL).await;
-                self.removed.send_replace(true);
+                self.ended.send_replace(Some(End::Removed));
                 return;
             }
             let leader = metrics.current_leader.map(|leader| (leader, metrics.current_term));
@@ -295,7 +296,7 @@ impl<D: Disk> Replica<D> {
             let (url, call) = (&member.peer_url, Call::Hello { is_new: false });
             let hello = self.peers.call(*id, url, Lane::Control, call, TICK).await;
             if let Ok(Reply::Removed) = hello {
-                self.removed.send_replace(true);
+                self.ended.send_replace(Some(End::Removed));
             }
         }
     }

@@ -64,7 +64,7 @@ pub use message::{
 };
 pub use peers::{Peers, Unanswered};
 pub use planted::Bug;
-pub use replica::{Handle, Replica, Settings, StartError, Unled};
+pub use replica::{End, Handle, Replica, Settings, StartError, Unled};
 pub use snapshot::{Blocking, Snapshots};
 pub use state::{Applied, Members, State, StateHash};
 pub use state_machine::{SnapshotBuilder, StateMachine};

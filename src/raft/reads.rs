@@ -72,7 +72,7 @@ impl<D: Disk> Replica<D> {
                 Reply::ReadIndex(position) => Ok(position),
                 other => Err(other),
             };
-            let asked = self.at_leader(deadline, Lane::Control, here, |_| Call::ReadIndex, parse);
+            let asked = self.at_leader(deadline, Lane::Read, here, |_| Call::ReadIndex, parse);
             let answer = asked.await;
             for read in waiting {
                 // Who has gone does not wait.

@@ -90,6 +90,15 @@ pub enum StartError {
     Raft(String),
 }
 
+/// Why a replica ended by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It is no member of the cluster any more.
+    Removed,
+    /// A rule of Raft was broken, or its storage has failed.
+    Broken(String),
+}
+
 /// What a replica's leader did not answer.
 #[derive(Clone, Debug)]
 pub enum Unled {
@@ -146,7 +155,7 @@ pub struct Inner<D: Disk> {
     pub(super) reads: Mutex<Reads>,
     /// Held while members change: one change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
-    pub(super) removed: watch::Sender<bool>,
+    pub(super) ended: watch::Sender<Option<End>>,
     snapshots: Snapshots,
 }
 
@@ -167,12 +176,9 @@ impl<D: Disk> Replica<D> {
     ) -> Result<Self, StartError> {
         let config = config(&settings).map_err(StartError::Settings)?;
         let (state, log) = store;
-        let removed = watch::Sender::new(false);
-        let network = Network {
-            peers: peers.clone(),
-            snapshots: snapshots.clone(),
-            removed: removed.clone(),
-        };
+        let ended = watch::Sender::new(None);
+        let network =
+            Network { peers: peers.clone(), snapshots: snapshots.clone(), ended: ended.clone() };
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
         let log_store = LogStore::new(log.clone(), jobs);
@@ -200,7 +206,7 @@ impl<D: Disk> Replica<D> {
             peers,
             reads: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-            removed,
+            ended,
             snapshots,
         }));
         tokio::task::spawn_local(replica.clone().tend());
@@ -271,10 +277,12 @@ impl<D: Disk> Replica<D> {
         self.raft.metrics().borrow_watched().clone()
     }
 
-    /// Waits until this replica is no member any more.
-    pub async fn removed(&self) {
+    /// Waits until this replica can go on no more, by itself.
+    pub async fn ended(&self) -> End {
+        let mut ended = self.ended.subscribe();
+        let end = ended.wait_for(Option::is_some).await;
         // The sender lives as long as the replica.
-        let _ = self.removed.subscribe().wait_for(|removed| *removed).await;
+        end.ok().and_then(|end| end.clone()).unwrap_or(End::Removed)
     }
 
     /// Answers another replica.
@@ -483,7 +491,7 @@ impl<D: Disk> Replica<D> {
                             leader
                         }
                         Ok(Reply::Removed) => {
-                            self.removed.send_replace(true);
+                            self.ended.send_replace(Some(End::Removed));
                             why = "this replica was removed from the cluster".to_string();
                             None
                         }

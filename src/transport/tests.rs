@@ -86,7 +86,7 @@ fn so_is_that_of_a_batch_for_a_replica() {
                   0104010100010309\
                   00\
                   06016b010176c413\
-                  09";
+                  0900";
     assert_eq!(hex(&encode(&to_replica(raft_calls()))), golden);
 }
 
