@@ -62,7 +62,8 @@ pub fn run(
 struct Node {
     name: String,
     services: Vec<Service>,
-    replica: Option<raft::Replica<FjallDisk>>,
+    /// Its replica, and what is to be said when that was removed.
+    replica: Option<(raft::Replica<FjallDisk>, String)>,
     servers: Vec<Server>,
     load: Option<LoadHandle>,
 }
@@ -101,7 +102,7 @@ impl Node {
             let running = start_replica(deployment, actor, &mut database, threads).await?;
             peer_state.replica = Some(running.door);
             services.push(running.service.clone());
-            replica = Some(running.replica);
+            replica = Some((running.replica, replica::farewell(deployment, actor)));
             if deployment.serving() == Some(Serving::Raft) {
                 let reads = match actor.settings.v2_default {
                     ReadDefault::Linearizable => Consistency::Linearizable,
@@ -129,6 +130,7 @@ impl Node {
         for server in self.servers {
             actix::spawn(server.map(|_| ()));
         }
+        let stop = stop.map(str::to_owned);
         let why = match self.load {
             // A node that only puts load on others ends with its load.
             Some(mut load) if handles.is_empty() => tokio::select! {
@@ -137,15 +139,15 @@ impl Node {
                     load.report().await;
                     why
                 }
-                _ = load.report() => "the load is over",
+                _ = load.report() => "the load is over".into(),
             },
-            Some(_) | None => match &self.replica {
-                Some(replica) => tokio::select! {
+            Some(_) | None => match self.replica {
+                Some((replica, farewell)) => tokio::select! {
                     why = stop => {
                         replica.hand_over(Instant::now() + HAND_OVER_PATIENCE).await;
                         why
                     }
-                    () = replica.removed() => "this member was removed from the cluster for good",
+                    () = replica.removed() => farewell,
                 },
                 None => stop.await,
             },
