@@ -46,6 +46,22 @@ pub fn program(name: &str) -> PathBuf {
     target.join(name)
 }
 
+/// A directory with the scripts and the shipped configurations in it, as in a
+/// clone of the repository.
+pub fn checkout() -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut copy = Command::new("cp");
+    copy.arg("-r").args([root.join("bin"), root.join("configs")]).arg(dir.path());
+    assert!(copy.status().expect("cp").success());
+    dir
+}
+
+/// Has the scripts use the programs under test.
+pub fn use_programs(script: &mut Command) {
+    script.env("GRYADKA_BIN", program("gryadka").parent().expect("a directory"));
+}
+
 /// A child process that is killed when the test is done with it.
 pub struct Process {
     pub child: Child,
