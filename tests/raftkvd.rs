@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -307,4 +308,47 @@ fn members_that_cannot_be_reached_hold_nobody_up() {
     assert_eq!(terminals.get(3, "k"), "v2");
     let members = terminals.members(2);
     assert_eq!(members.values().filter(|votes| **votes).count(), 3, "{members:?}");
+}
+
+/// The journal of a member's store, and what is in it.
+fn journal(terminals: &Terminals) -> (PathBuf, Vec<u8>) {
+    let path = terminals.dir.path().join("raftkvd-1/store/0.jnl");
+    let mut bytes = std::fs::read(&path).expect("the journal");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("it holds something") + 1;
+    bytes.truncate(end);
+    (path, bytes)
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_damage_is_refused() {
+    let mut terminals = Terminals::new();
+    let start = readme("bin/raftkvd --id 1");
+    terminals.start(1, start);
+    for number in 0..20 {
+        assert_eq!(terminals.put(1, &format!("k{number}"), "some text"), 204);
+    }
+    terminals.members.get_mut(&1).unwrap().kill();
+    // What a crash in the middle of a write leaves: the beginning of a batch.
+    let (path, whole) = journal(&terminals);
+    let torn: Vec<u8> = whole.iter().chain(&whole[..20]).copied().collect();
+    std::fs::write(&path, torn).unwrap();
+    terminals.start(1, start);
+    let line = format!("0.jnl: cut off at byte {}: ", whole.len());
+    let log = terminals.members[&1].log();
+    assert!(log.contains(&line), "no {line:?} in {log}");
+    assert_eq!(terminals.get(1, "k19"), "some text");
+    terminals.members.get_mut(&1).unwrap().kill();
+    // A byte in the middle of what was acknowledged.
+    let (_, mut damaged) = journal(&terminals);
+    let middle = whole.windows(9).position(|at| at == b"some text").unwrap();
+    damaged[middle] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    terminals.launch(1, start);
+    let status = terminals.members.get_mut(&1).unwrap().wait();
+    let log = terminals.members[&1].log();
+    assert_eq!(status.code(), Some(2), "{log}");
+    let said = log.lines().rfind(|line| line.starts_with("raftkvd: ")).expect("why");
+    for part in ["raftkvd-1/store", "0.jnl", "Checksum", "damaged", "DELETE", "never used"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
 }

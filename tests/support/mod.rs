@@ -6,6 +6,8 @@
 
 pub mod recorded;
 pub mod recorder;
+pub mod replicas;
+pub mod writers;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
