@@ -88,3 +88,13 @@ fn settings(deployment: &Deployment, actor: &RaftActor) -> Settings {
 pub fn describe(actor: &RaftActor) -> serde_json::Value {
     json!({ "id": actor.id, "members": actor.members, "join": actor.join })
 }
+
+/// What an operator reads when the member was removed and ends.
+pub fn farewell(deployment: &Deployment, actor: &RaftActor) -> String {
+    let (id, data, snapshots) = (actor.id, &deployment.data_dir, &actor.snapshot_dir);
+    format!(
+        "member {id} was removed from the cluster for good; its data in {} and {} is of no more use",
+        data.display(),
+        snapshots.display()
+    )
+}

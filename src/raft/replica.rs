@@ -161,6 +161,8 @@ pub struct Inner<D: Disk> {
 
 /// How long a new replica waits for the others to tell whether they know it.
 const HELLO_PATIENCE: Duration = Duration::from_millis(300);
+/// How long a leader that was deposed may take to answer what it has done.
+const LAST_ANSWERS: Duration = Duration::from_millis(150);
 /// How long to wait before somebody else is asked who leads.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -480,7 +482,8 @@ impl<D: Disk> Replica<D> {
                     let url = self.url_of(leader, &members);
                     let patience = deadline.saturating_duration_since(Instant::now());
                     let call = call(patience.as_millis() as u32);
-                    match self.peers.call(leader, &url, lane, call, patience).await {
+                    let reply = self.peers.call(leader, &url, lane, call, patience);
+                    match self.while_it_leads(leader, reply).await {
                         Err(Unanswered::Lost(why)) => return Err(Unled::Lost(why)),
                         Err(Unanswered::NotSent(reason)) => {
                             why = reason;
@@ -518,6 +521,36 @@ impl<D: Disk> Replica<D> {
             }
             if Instant::now() >= deadline {
                 return Err(Unled::Failed(why));
+            }
+        }
+    }
+
+    /// Waits for what a leader answers; once another one leads, not for long,
+    /// since the first one may be cut off. Who leads is what this replica knows,
+    /// which may be older than what it was told of `leader`.
+    async fn while_it_leads(
+        &self,
+        leader: ReplicaId,
+        reply: impl Future<Output = Result<Reply, Unanswered>>,
+    ) -> Result<Reply, Unanswered> {
+        let mut metrics = self.raft.server_metrics();
+        let before = metrics.borrow_and_update().current_leader;
+        let deposed = async {
+            loop {
+                if metrics.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+                let now = metrics.borrow_and_update().current_leader;
+                if now.is_some() && now != before && now != Some(leader) {
+                    return tokio::time::sleep(LAST_ANSWERS).await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            reply = reply => reply,
+            () = deposed => {
+                Err(Unanswered::Lost(format!("replica {leader} leads no more and did not answer")))
             }
         }
     }

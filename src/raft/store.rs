@@ -303,6 +303,8 @@ impl<D: Disk> Store<D> {
             log::info!("a snapshot of {:?} is not newer than what is applied", meta.last_log_id);
             return Ok(());
         }
+        let upto = meta.last_log_id.map_or(0, |id| id.index);
+        log::info!("installing the snapshot of the state up to entry {upto}");
         let generation = before.generation + 1;
         self.disk.drop_generation(generation)?;
         self.disk.create_generation(generation)?;
@@ -331,7 +333,9 @@ impl<D: Disk> Store<D> {
             };
         });
         // Nobody reads the old records any more: readers hold the lock.
-        self.disk.drop_generation(before.generation)
+        self.disk.drop_generation(before.generation)?;
+        log::info!("the snapshot of the state up to entry {upto} is installed");
+        Ok(())
     }
 }
 
