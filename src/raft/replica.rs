@@ -488,6 +488,8 @@ impl<D: Disk> Replica<D> {
                     return;
                 }
             }
+            // A replica that has stopped learns of no other leader.
+            std::future::pending().await
         };
         // Either way it was long enough.
         let _ = tokio::time::timeout(PAUSE, changed).await;
