@@ -147,6 +147,7 @@ async fn tell_of_loss(
         world.random().random_bool(told)
     };
     if is_told {
+        sleep(Duration::from_millis(1)).await;
         // Who waited may have given up.
         let _ = reply.send(Err(Unanswered::Lost(format!("the way to replica {to} broke"))));
     }
