@@ -27,13 +27,14 @@ use super::log_store::{Jobs, LogStore};
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::network::Network;
 use super::peers::{Peers, Unanswered};
-use super::planted::Bug;
+use super::planted::{Bug, is_planted};
 use super::reads::Reads;
+use super::runtime::Runtime;
 use super::snapshot::Snapshots;
 use super::state::{State, position};
 use super::state_machine::StateMachine;
-use super::store::{SharedLog, lock};
-use super::types::{Member, Profile, ReplicaId, Request, Response, Runtime, Types};
+use super::store::{Job, SharedLog, lock};
+use super::types::{Member, Profile, ReplicaId, Request, Response, Types};
 use crate::kv::{Answer, Command, Key, Listed, LogPosition, Refusal, Scope};
 use crate::store::{Disk, Received};
 
@@ -129,6 +130,7 @@ pub struct Inner<D: Disk> {
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) removed: watch::Sender<bool>,
     snapshots: Snapshots,
+    jobs: Jobs,
 }
 
 /// How long to wait before somebody else is asked who leads.
@@ -154,7 +156,7 @@ impl<D: Disk> Replica<D> {
         };
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
-        let log_store = LogStore::new(log.clone(), jobs);
+        let log_store = LogStore::new(log.clone(), jobs.clone());
         let start = async {
             let raft = Raft::new(settings.id, Arc::new(config), network, log_store, machine).await;
             let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
@@ -174,6 +176,7 @@ impl<D: Disk> Replica<D> {
             changing: tokio::sync::Mutex::default(),
             removed,
             snapshots,
+            jobs,
         }));
         tokio::task::spawn_local(replica.clone().tend());
         Ok(replica)
@@ -310,6 +313,11 @@ impl<D: Disk> Replica<D> {
             Received::Next(next_offset) => return Ok(SnapshotReply::Taken { next_offset }),
             Received::Whole(file) => file,
         };
+        if is_planted(self.settings.bug, Bug::SnapshotOverNewerState) {
+            let install = self.jobs.run(|done| Job::Install(meta, snapshot, done)).await;
+            install.map_err(|error| error.to_string())?;
+            return Ok(SnapshotReply::Installed { vote });
+        }
         let snapshot = openraft::storage::Snapshot { meta, snapshot };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         installed
@@ -392,7 +400,7 @@ impl<D: Disk> Replica<D> {
     /// Makes sure that this replica still leads; gives the index that a read
     /// which began before must have applied.
     pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
-        if self.settings.bug == Some(Bug::ReadWithoutReadIndex)
+        if is_planted(self.settings.bug, Bug::ReadWithoutReadIndex)
             && self.leader() == Some(self.settings.id)
             && let Some(position) = self.state.summary().applied.position()
         {
