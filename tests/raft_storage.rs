@@ -10,6 +10,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 
 /// Makes stores on new disks.
 struct Builder<D>(fn(&Path) -> D);
@@ -43,7 +44,7 @@ fn run<D: Disk>(mut store: Store<D>, mut queue: mpsc::Receiver<Job>) {
 fn passes<D: Disk>(new_disk: fn(&Path) -> D) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let suite = Suite::test_all(Builder(new_disk));
-    runtime.block_on(Runtime::scope(1, suite)).unwrap();
+    LocalSet::new().block_on(&runtime, Runtime::scope(1, suite)).unwrap();
 }
 
 #[test]

@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use openraft::ChangeMembers;
 use openraft::async_runtime::Instant as _;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::metrics::RaftMetrics;
+use openraft::{ChangeMembers, Membership};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::message::{Call, ChangeError, Changed, Lane, MemberChange, Reply};
@@ -70,7 +70,20 @@ impl<D: Disk> Replica<D> {
             let why = "the members are not known in time; try again";
             return Attempt::Done(Err(Refusal::Failed(why.into()).into()));
         }
+        if is_joint(self.state.members().membership.membership()) {
+            match self.finish_change(deadline).await {
+                Attempt::Done(Ok(_)) => {}
+                Attempt::Done(Err(_)) => {
+                    return conflict("an earlier change of members is under way; try again later");
+                }
+                Attempt::Elsewhere(leader) => return Attempt::Elsewhere(leader),
+            }
+        }
         let members = self.state.members();
+        if members.url(self.settings.id).is_none() {
+            // The earlier change removed this leader, which leads no more.
+            return Attempt::Elsewhere(None);
+        }
         match change {
             MemberChange::Add { id, peer_url } => self.add(*id, peer_url, &members, deadline).await,
             MemberChange::Remove { id } => self.remove(*id, &members, deadline).await,
@@ -199,6 +212,11 @@ impl<D: Disk> Replica<D> {
         answers.map(|(id, _)| id).chain([self.settings.id]).collect()
     }
 
+    /// Takes the second step of a change whose leader died after the first.
+    async fn finish_change(&self, deadline: Instant) -> Attempt<ChangeResult> {
+        self.commit(ChangeMembers::AddVoterIds(BTreeSet::new()), deadline).await
+    }
+
     /// Commits a change.
     async fn commit(
         &self,
@@ -274,11 +292,8 @@ impl<D: Disk> Replica<D> {
     async fn lead(&self, metrics: &RaftMetrics<Types>) {
         let Ok(_turn) = self.changing.try_lock() else { return };
         let soon = Instant::now() + Duration::from_secs(1);
-        let membership = metrics.membership_config.membership();
-        if membership.get_joint_config().len() > 1 {
-            // A leader died between the two steps of a change.
-            let rest = ChangeMembers::AddVoterIds(BTreeSet::new());
-            if let Attempt::Done(Err(error)) = self.commit(rest, soon).await {
+        if is_joint(metrics.membership_config.membership()) {
+            if let Attempt::Done(Err(error)) = self.finish_change(soon).await {
                 log::debug!("the change of members that is under way is not done: {error}");
             }
         } else if let Some(id) = caught_up(metrics).first() {
@@ -338,6 +353,11 @@ impl<D: Disk> Replica<D> {
 
 fn conflict(why: &str) -> Attempt<ChangeResult> {
     Attempt::Done(Err(ChangeError::Conflict(why.into())))
+}
+
+/// Whether a change is between its two steps.
+fn is_joint(membership: &Membership<ReplicaId, Member>) -> bool {
+    membership.get_joint_config().len() > 1
 }
 
 /// The learners that have nearly all of the log.

@@ -15,6 +15,7 @@
 //! | `state`, `state_machine` | what entries do to records: [`kv::apply`](crate::kv::apply()) |
 //! | `snapshot` | files of all records, for members that are far behind |
 //! | `network` | openraft's messages on their way |
+//! | `runtime`, `watch` | tokio, made to repeat itself for the simulator |
 //! | `replica` | who answers a client: outcomes, forwarding, hand-over |
 //! | `reads` | one read index for all reads that wait |
 //! | `members` | members come, catch up, and go for good |
@@ -52,11 +53,13 @@ mod peers;
 mod planted;
 mod reads;
 mod replica;
+mod runtime;
 mod snapshot;
 mod state;
 mod state_machine;
 mod store;
 mod types;
+mod watch;
 
 pub use log_store::{Jobs, LogStore};
 pub use message::{
@@ -65,11 +68,12 @@ pub use message::{
 pub use peers::{Peers, Unanswered};
 pub use planted::Bug;
 pub use replica::{End, Handle, Replica, Settings, StartError, Unled};
+pub use runtime::Runtime;
 pub use snapshot::{Blocking, Snapshots};
 pub use state::{Applied, Members, State, StateHash};
 pub use state_machine::{SnapshotBuilder, StateMachine};
 pub use store::{Job, SharedLog, Store};
 pub use types::{
-    Entry, LogId, Member, Profile, ReplicaId, Request, Response, Runtime, SnapshotMeta,
-    StoredMembership, Types, Vote,
+    Entry, LogId, Member, Profile, ReplicaId, Request, Response, SnapshotMeta, StoredMembership,
+    Types, Vote,
 };

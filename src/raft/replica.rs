@@ -27,13 +27,14 @@ use super::log_store::{Jobs, LogStore};
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::network::Network;
 use super::peers::{Peers, Unanswered};
-use super::planted::Bug;
+use super::planted::{Bug, is_planted};
 use super::reads::Reads;
+use super::runtime::Runtime;
 use super::snapshot::Snapshots;
 use super::state::{State, position};
 use super::state_machine::StateMachine;
-use super::store::{SharedLog, lock};
-use super::types::{Member, Profile, ReplicaId, Request, Response, Runtime, Types};
+use super::store::{Job, SharedLog, lock};
+use super::types::{Member, Profile, ReplicaId, Request, Response, Types};
 use crate::kv::{Answer, Command, Key, Listed, LogPosition, Refusal, Scope};
 use crate::store::{Disk, Received};
 
@@ -157,6 +158,7 @@ pub struct Inner<D: Disk> {
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) ended: watch::Sender<Option<End>>,
     snapshots: Snapshots,
+    jobs: Jobs,
 }
 
 /// How long a new replica waits for the others to tell whether they know it.
@@ -183,7 +185,7 @@ impl<D: Disk> Replica<D> {
             Network { peers: peers.clone(), snapshots: snapshots.clone(), ended: ended.clone() };
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
-        let log_store = LogStore::new(log.clone(), jobs);
+        let log_store = LogStore::new(log.clone(), jobs.clone());
         let is_new = {
             let log = lock(&log);
             log.vote.is_none() && log.last.is_none()
@@ -210,6 +212,7 @@ impl<D: Disk> Replica<D> {
             changing: tokio::sync::Mutex::default(),
             ended,
             snapshots,
+            jobs,
         }));
         tokio::task::spawn_local(replica.clone().tend());
         Ok(replica)
@@ -356,6 +359,11 @@ impl<D: Disk> Replica<D> {
             Received::Next(next_offset) => return Ok(SnapshotReply::Taken { next_offset }),
             Received::Whole(file) => file,
         };
+        if is_planted(self.settings.bug, Bug::SnapshotOverNewerState) {
+            let install = self.jobs.run(|done| Job::Install(meta, snapshot, done)).await;
+            install.map_err(|error| error.to_string())?;
+            return Ok(SnapshotReply::Installed { vote });
+        }
         let snapshot = openraft::storage::Snapshot { meta, snapshot };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         installed
@@ -438,7 +446,7 @@ impl<D: Disk> Replica<D> {
     /// Makes sure that this replica still leads; gives the index that a read
     /// which began before must have applied.
     pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
-        if self.settings.bug == Some(Bug::ReadWithoutReadIndex)
+        if is_planted(self.settings.bug, Bug::ReadWithoutReadIndex)
             && self.leader() == Some(self.settings.id)
             && let Some(position) = self.state.summary().applied.position()
         {
@@ -565,6 +573,8 @@ impl<D: Disk> Replica<D> {
                     return;
                 }
             }
+            // A replica that has stopped learns of no other leader.
+            std::future::pending().await
         };
         // Either way it was long enough.
         let _ = tokio::time::timeout(PAUSE, changed).await;

@@ -69,6 +69,7 @@ pub async fn submit(
     if Instant::now() > deadline + LATE {
         world.fail(format!("replica {id} answers client {client} long after its deadline"));
     }
+    world.observe(id);
     let (end, record) = match answer {
         Ok(Ok(answer)) => {
             world.count(|counts| counts.done += 1);

@@ -80,22 +80,35 @@ impl Network {
         Network { parameters: RefCell::new(parameters), cuts: RefCell::default() }
     }
 
-    /// Draws how long a message takes; `None` when it is lost.
-    fn draw(&self, world: &World, from: ReplicaId, to: ReplicaId) -> Option<Duration> {
+    /// Draws what becomes of a message.
+    fn draw(&self, world: &World, from: ReplicaId, to: ReplicaId) -> Fate {
         let mut random = world.random();
         let parameters = self.parameters.borrow();
         let is_slow = random.random_bool(parameters.slow);
         let span = if is_slow { parameters.slow_delay } else { parameters.delay };
         let delay = span.draw(&mut random);
         let is_lost = random.random_bool(parameters.loss);
+        let is_late = random.random_bool(parameters.late);
         let is_cut = self.cuts.borrow().contains(&(from, to));
         world.count(|counts| counts.messages += 1);
-        if is_lost || is_cut {
+        if is_cut || is_lost {
             world.count(|counts| counts.messages_lost += 1);
-            return None;
+            return Fate::Lost;
         }
-        Some(delay)
+        if is_late {
+            world.count(|counts| counts.messages_late += 1);
+            return Fate::Late(parameters.slow_delay.draw(&mut random));
+        }
+        Fate::Arrives(delay)
     }
+}
+
+/// What becomes of a message.
+enum Fate {
+    Arrives(Duration),
+    /// Its sender takes it for lost, and it arrives nevertheless.
+    Late(Duration),
+    Lost,
 }
 
 /// Carries all calls of all replicas.
@@ -111,10 +124,17 @@ async fn deliver(world: Rc<World>, Envelope { from, to, call, reply }: Envelope)
     }
     world.observe(from.id);
     world.note(|| format!("{} -> {to}: {}", from.id, name(&call)));
-    let Some(delay) = world.network.draw(&world, from.id, to) else {
-        return tell_of_loss(&world, to, reply).await;
-    };
-    sleep(delay).await;
+    match world.network.draw(&world, from.id, to) {
+        Fate::Arrives(delay) => sleep(delay).await,
+        Fate::Late(delay) => {
+            tell_of_loss(&world, to, reply).await;
+            sleep(delay).await;
+            // Nobody waits for what comes of it.
+            drop(world.serve(to, from.id, call));
+            return;
+        }
+        Fate::Lost => return tell_of_loss(&world, to, reply).await,
+    }
     let Some(serving) = world.serve(to, from.id, call) else {
         // Nobody listens there.
         let _ = reply.send(Err(Unanswered::NotSent(format!("replica {to} is down"))));
@@ -125,8 +145,8 @@ async fn deliver(world: Rc<World>, Envelope { from, to, call, reply }: Envelope)
         return tell_of_loss(&world, to, reply).await;
     };
     match world.network.draw(&world, to, from.id) {
-        None => tell_of_loss(&world, to, reply).await,
-        Some(delay) => {
+        Fate::Late(_) | Fate::Lost => tell_of_loss(&world, to, reply).await,
+        Fate::Arrives(delay) => {
             sleep(delay).await;
             if world.lives(from) {
                 // Who waited may have given up.
@@ -147,6 +167,7 @@ async fn tell_of_loss(
         world.random().random_bool(told)
     };
     if is_told {
+        sleep(Duration::from_millis(1)).await;
         // Who waited may have given up.
         let _ = reply.send(Err(Unanswered::Lost(format!("the way to replica {to} broke"))));
     }

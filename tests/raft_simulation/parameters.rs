@@ -19,6 +19,8 @@ impl Span {
 #[derive(Clone, Debug)]
 pub struct NetworkParameters {
     pub loss: f64,
+    /// How often a message arrives though its sender has given it up.
+    pub late: f64,
     /// How often who waits is told at once that no reply will come.
     pub told: f64,
     pub delay: Span,
@@ -32,6 +34,7 @@ impl NetworkParameters {
     pub fn calm() -> Self {
         NetworkParameters {
             loss: 0.0,
+            late: 0.0,
             told: 1.0,
             delay: Span(1, 3),
             slow: 0.0,
@@ -79,6 +82,7 @@ impl Parameters {
             duration: Duration::from_millis(random.random_range(2_000..6_000)),
             network: NetworkParameters {
                 loss: *pick(random, &[0.0, 0.0, 0.01, 0.05, 0.15]),
+                late: *pick(random, &[0.0, 0.01, 0.05]),
                 told: *pick(random, &[0.0, 0.5, 1.0]),
                 delay: Span(1, *pick(random, &[2, 5, 20])),
                 slow: *pick(random, &[0.0, 0.01, 0.1]),

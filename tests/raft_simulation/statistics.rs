@@ -42,6 +42,7 @@ statistics! {
     network_cuts,
     messages,
     messages_lost,
+    messages_late,
     members_added,
     members_removed,
     hand_overs,
