@@ -35,6 +35,9 @@ use crate::store::FjallDisk;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
 /// How long another member may take to become the leader in place of this one.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
+/// The status of a process whose replica cannot go on (`EX_SOFTWARE` of
+/// sysexits).
+const BROKEN_STATUS: i32 = 70;
 /// How long answers may take to leave the node after that.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 /// Runs a node until `stop` is ready, then stops it cleanly: it accepts
@@ -62,7 +65,8 @@ pub fn run(
 struct Node {
     name: String,
     services: Vec<Service>,
-    replica: Option<raft::Replica<FjallDisk>>,
+    /// Its replica, and what is to be said when that was removed.
+    replica: Option<(raft::Replica<FjallDisk>, String)>,
     servers: Vec<Server>,
     load: Option<LoadHandle>,
 }
@@ -101,7 +105,7 @@ impl Node {
             let running = start_replica(deployment, actor, &mut database, threads).await?;
             peer_state.replica = Some(running.door);
             services.push(running.service.clone());
-            replica = Some(running.replica);
+            replica = Some((running.replica, replica::farewell(deployment, actor)));
             if deployment.serving() == Some(Serving::Raft) {
                 let reads = match actor.settings.v2_default {
                     ReadDefault::Linearizable => Consistency::Linearizable,
@@ -129,6 +133,7 @@ impl Node {
         for server in self.servers {
             actix::spawn(server.map(|_| ()));
         }
+        let stop = stop.map(str::to_owned);
         let why = match self.load {
             // A node that only puts load on others ends with its load.
             Some(mut load) if handles.is_empty() => tokio::select! {
@@ -137,15 +142,18 @@ impl Node {
                     load.report().await;
                     why
                 }
-                _ = load.report() => "the load is over",
+                _ = load.report() => "the load is over".into(),
             },
-            Some(_) | None => match &self.replica {
-                Some(replica) => tokio::select! {
+            Some(_) | None => match self.replica {
+                Some((replica, farewell)) => tokio::select! {
                     why = stop => {
                         replica.hand_over(Instant::now() + HAND_OVER_PATIENCE).await;
                         why
                     }
-                    () = replica.removed() => "this member was removed from the cluster for good",
+                    end = replica.ended() => {
+                        end_if_broken(end, &self.name);
+                        farewell
+                    }
                 },
                 None => stop.await,
             },
@@ -176,4 +184,16 @@ fn start_load(load: &LoadActor) -> LoadHandle {
         LoadFormat::Counters => Format::Counters,
     };
     LoadGenerator::start_on(&Arbiter::new().handle(), plan)
+}
+
+/// Ends the process at once when its replica is broken; one that was removed
+/// ends like any other node.
+fn end_if_broken(end: raft::End, node: &str) {
+    match end {
+        raft::End::Removed => {}
+        raft::End::Broken(why) => {
+            log::error!("{node}: the replica cannot go on: {why}");
+            std::process::exit(BROKEN_STATUS);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::node;
 /// Logs to standard error: what `RUST_LOG` says, or else what matters to an
 /// operator.
 pub fn start_log() {
-    let filter = "info,fjall=warn,lsm_tree=warn,actix_server=warn,openraft=warn";
+    let filter = "info,fjall=warn,lsm_tree=warn,actix_server=warn,openraft=error,tracing=warn";
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
 }
 

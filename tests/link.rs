@@ -39,7 +39,7 @@ impl Handler<ServeReplica> for FakeReplica {
         Box::pin(join_all(calls.into_iter().map(async |call| match call {
             Call::Submit { key, .. } => Reply::Refused(key.to_string()),
             Call::ReadIndex => futures::future::pending().await,
-            Call::Hello => Reply::Noted,
+            Call::Hello { .. } => Reply::Noted,
             other => panic!("nobody asks {other:?} here"),
         })))
     }
@@ -82,7 +82,15 @@ async fn hello(
     address: SocketAddr,
     patience: Duration,
 ) -> Result<Reply, Unanswered> {
-    peers.call(2, &format!("http://{address}"), Lane::Control, Call::Hello, patience).await
+    peers
+        .call(
+            2,
+            &format!("http://{address}"),
+            Lane::Control,
+            Call::Hello { is_new: false },
+            patience,
+        )
+        .await
 }
 
 /// Says hello every 20 ms, as heartbeats do, until it is answered.
@@ -259,7 +267,7 @@ async fn heartbeats_do_not_wait_behind_entries() {
 async fn calls_for_another_replica_are_refused() {
     let (address, _server) = serve(any_port());
     let url = format!("http://{address}");
-    let refused = peers().call(3, &url, Lane::Control, Call::Hello, LONG).await;
+    let refused = peers().call(3, &url, Lane::Control, Call::Hello { is_new: false }, LONG).await;
     let needle = "node p1 wants replica 3, but node p2 runs 2";
     assert!(matches!(&refused, Err(Unanswered::Lost(why)) if why.contains(needle)), "{refused:?}");
 }

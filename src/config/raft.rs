@@ -71,7 +71,7 @@ pub struct RaftSettings {
     /// How often a leader says that it lives, in milliseconds; 50 unless given.
     pub heartbeat_ms: u64,
     /// How long a follower hears of no leader before it stands for election,
-    /// in milliseconds; 200 to 400 unless given.
+    /// in milliseconds; 150 to 300 unless given.
     pub election_ms: ElectionTimes,
     /// A snapshot is made after so many entries; 100,000 unless given.
     pub snapshot_entries: NonZeroU64,
@@ -90,7 +90,7 @@ impl Default for RaftSettings {
         let not_zero = |number| NonZeroU64::new(number).expect("not zero");
         RaftSettings {
             heartbeat_ms: 50,
-            election_ms: ElectionTimes { min: 200, max: 400 },
+            election_ms: ElectionTimes { min: 150, max: 300 },
             snapshot_entries: not_zero(100_000),
             snapshot_bytes: not_zero(64 << 20),
             keep_entries: 5_000,

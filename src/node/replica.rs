@@ -1,6 +1,5 @@
 //! Raft on a node: its replica, and the way to the others.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -66,14 +65,14 @@ pub async fn start_replica(
 }
 
 fn settings(deployment: &Deployment, actor: &RaftActor) -> Settings {
-    let founders: BTreeMap<ReplicaId, String> =
-        actor.members.iter().map(|(id, url)| (*id, url.to_string())).collect();
+    let members = actor.members.iter().map(|(id, url)| (*id, url.to_string()));
     let given = &actor.settings;
     let client_url = deployment.client_url().map(|url| url.to_string()).unwrap_or_default();
     let milliseconds = Duration::from_millis;
     Settings {
         id: actor.id,
-        founders: (!actor.join).then_some(founders),
+        members: members.collect(),
+        joins: actor.join,
         profile: Profile { name: deployment.node.clone(), client_url },
         heartbeat: milliseconds(given.heartbeat_ms),
         election: (milliseconds(given.election_ms.min), milliseconds(given.election_ms.max)),
@@ -88,4 +87,14 @@ fn settings(deployment: &Deployment, actor: &RaftActor) -> Settings {
 /// What `GET /configuration` shows.
 pub fn describe(actor: &RaftActor) -> serde_json::Value {
     json!({ "id": actor.id, "members": actor.members, "join": actor.join })
+}
+
+/// What an operator reads when the member was removed and ends.
+pub fn farewell(deployment: &Deployment, actor: &RaftActor) -> String {
+    let (id, data, snapshots) = (actor.id, &deployment.data_dir, &actor.snapshot_dir);
+    format!(
+        "member {id} was removed from the cluster for good; its data in {} and {} is of no more use",
+        data.display(),
+        snapshots.display()
+    )
 }

@@ -27,13 +27,14 @@ use super::log_store::{Jobs, LogStore};
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::network::Network;
 use super::peers::{Peers, Unanswered};
-use super::planted::Bug;
+use super::planted::{Bug, is_planted};
 use super::reads::Reads;
+use super::runtime::Runtime;
 use super::snapshot::Snapshots;
 use super::state::{State, position};
 use super::state_machine::StateMachine;
-use super::store::{SharedLog, lock};
-use super::types::{Member, Profile, ReplicaId, Request, Response, Runtime, Types};
+use super::store::{Job, SharedLog, lock};
+use super::types::{Member, Profile, ReplicaId, Request, Response, Types};
 use crate::kv::{Answer, Command, Key, Listed, LogPosition, Refusal, Scope};
 use crate::store::{Disk, Received};
 
@@ -42,9 +43,12 @@ use crate::store::{Disk, Received};
 pub struct Settings {
     /// Its id.
     pub id: ReplicaId,
-    /// The peer listeners of the first members, this one among them; `None`
-    /// for a replica that joins a cluster.
-    pub founders: Option<BTreeMap<ReplicaId, String>>,
+    /// The peer listeners of the first members, this one among them, or those
+    /// that are known of a cluster that it joins.
+    pub members: BTreeMap<ReplicaId, String>,
+    /// Whether it waits for a running cluster to add it, instead of founding
+    /// one, when it has no data.
+    pub joins: bool,
     /// What it tells the others about itself.
     pub profile: Profile,
     /// How often a leader shows that it lives.
@@ -69,9 +73,31 @@ pub enum StartError {
     /// The settings contradict each other.
     #[error("{0}")]
     Settings(String),
+    /// It has no data, but others know it.
+    #[error(
+        "it was a member before, as member {witness} tells, but its data is gone, and with it \
+         what it promised and acknowledged: taking part again could lose writes; bring the data \
+         back, or remove it (curl -X DELETE http://ANOTHER-MEMBER/{id}) and add a new member \
+         with an id that was never used"
+    )]
+    Forgotten {
+        /// The replica.
+        id: ReplicaId,
+        /// Who knows it.
+        witness: ReplicaId,
+    },
     /// openraft refuses what the disk holds.
     #[error("the replica cannot be started: {0}")]
     Raft(String),
+}
+
+/// Why a replica ended by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It is no member of the cluster any more.
+    Removed,
+    /// A rule of Raft was broken, or its storage has failed.
+    Broken(String),
 }
 
 /// What a replica's leader did not answer.
@@ -130,10 +156,15 @@ pub struct Inner<D: Disk> {
     pub(super) reads: Mutex<Reads>,
     /// Held while members change: one change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
-    pub(super) removed: watch::Sender<bool>,
+    pub(super) ended: watch::Sender<Option<End>>,
     snapshots: Snapshots,
+    jobs: Jobs,
 }
 
+/// How long a new replica waits for the others to tell whether they know it.
+const HELLO_PATIENCE: Duration = Duration::from_millis(300);
+/// How long a leader that was deposed may take to answer what it has done.
+const LAST_ANSWERS: Duration = Duration::from_millis(150);
 /// How long to wait before somebody else is asked who leads.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -149,20 +180,24 @@ impl<D: Disk> Replica<D> {
     ) -> Result<Self, StartError> {
         let config = config(&settings).map_err(StartError::Settings)?;
         let (state, log) = store;
-        let removed = watch::Sender::new(false);
-        let network = Network {
-            peers: peers.clone(),
-            snapshots: snapshots.clone(),
-            removed: removed.clone(),
-        };
+        let ended = watch::Sender::new(None);
+        let network =
+            Network { peers: peers.clone(), snapshots: snapshots.clone(), ended: ended.clone() };
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
-        let log_store = LogStore::new(log.clone(), jobs);
+        let log_store = LogStore::new(log.clone(), jobs.clone());
+        let is_new = {
+            let log = lock(&log);
+            log.vote.is_none() && log.last.is_none()
+        };
+        if is_new {
+            check_never_seen(&settings, &*peers).await?;
+        }
         let start = async {
             let raft = Raft::new(settings.id, Arc::new(config), network, log_store, machine).await;
             let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
-            if let Some(founders) = &settings.founders {
-                found(&raft, founders).await?;
+            if is_new && !settings.joins {
+                found(&raft, &settings.members).await?;
             }
             Ok(raft)
         };
@@ -175,8 +210,9 @@ impl<D: Disk> Replica<D> {
             peers,
             reads: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-            removed,
+            ended,
             snapshots,
+            jobs,
         }));
         tokio::task::spawn_local(replica.clone().tend());
         Ok(replica)
@@ -246,10 +282,12 @@ impl<D: Disk> Replica<D> {
         self.raft.metrics().borrow_watched().clone()
     }
 
-    /// Waits until this replica is no member any more.
-    pub async fn removed(&self) {
+    /// Waits until this replica can go on no more, by itself.
+    pub async fn ended(&self) -> End {
+        let mut ended = self.ended.subscribe();
+        let end = ended.wait_for(Option::is_some).await;
         // The sender lives as long as the replica.
-        let _ = self.removed.subscribe().wait_for(|removed| *removed).await;
+        end.ok().and_then(|end| end.clone()).unwrap_or(End::Removed)
     }
 
     /// Answers another replica.
@@ -302,7 +340,10 @@ impl<D: Disk> Replica<D> {
                     Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
                 }
             }
-            Call::Hello => Reply::Noted,
+            Call::Hello { is_new: true } if self.state.members().profiles.contains_key(&from) => {
+                Reply::Known
+            }
+            Call::Hello { .. } => Reply::Noted,
         }
     }
 
@@ -318,6 +359,11 @@ impl<D: Disk> Replica<D> {
             Received::Next(next_offset) => return Ok(SnapshotReply::Taken { next_offset }),
             Received::Whole(file) => file,
         };
+        if is_planted(self.settings.bug, Bug::SnapshotOverNewerState) {
+            let install = self.jobs.run(|done| Job::Install(meta, snapshot, done)).await;
+            install.map_err(|error| error.to_string())?;
+            return Ok(SnapshotReply::Installed { vote });
+        }
         let snapshot = openraft::storage::Snapshot { meta, snapshot };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         installed
@@ -400,7 +446,7 @@ impl<D: Disk> Replica<D> {
     /// Makes sure that this replica still leads; gives the index that a read
     /// which began before must have applied.
     pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
-        if self.settings.bug == Some(Bug::ReadWithoutReadIndex)
+        if is_planted(self.settings.bug, Bug::ReadWithoutReadIndex)
             && self.leader() == Some(self.settings.id)
             && let Some(position) = self.state.summary().applied.position()
         {
@@ -444,7 +490,8 @@ impl<D: Disk> Replica<D> {
                     let url = self.url_of(leader, &members);
                     let patience = deadline.saturating_duration_since(Instant::now());
                     let call = call(patience.as_millis() as u32);
-                    match self.peers.call(leader, &url, lane, call, patience).await {
+                    let reply = self.peers.call(leader, &url, lane, call, patience);
+                    match self.while_it_leads(leader, reply).await {
                         Err(Unanswered::Lost(why)) => return Err(Unled::Lost(why)),
                         Err(Unanswered::NotSent(reason)) => {
                             why = reason;
@@ -455,7 +502,7 @@ impl<D: Disk> Replica<D> {
                             leader
                         }
                         Ok(Reply::Removed) => {
-                            self.removed.send_replace(true);
+                            self.ended.send_replace(Some(End::Removed));
                             why = "this replica was removed from the cluster".to_string();
                             None
                         }
@@ -486,8 +533,38 @@ impl<D: Disk> Replica<D> {
         }
     }
 
+    /// Waits for what a leader answers; once another one leads, not for long,
+    /// since the first one may be cut off. Who leads is what this replica knows,
+    /// which may be older than what it was told of `leader`.
+    async fn while_it_leads(
+        &self,
+        leader: ReplicaId,
+        reply: impl Future<Output = Result<Reply, Unanswered>>,
+    ) -> Result<Reply, Unanswered> {
+        let mut metrics = self.raft.server_metrics();
+        let before = metrics.borrow_and_update().current_leader;
+        let deposed = async {
+            loop {
+                if metrics.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+                let now = metrics.borrow_and_update().current_leader;
+                if now.is_some() && now != before && now != Some(leader) {
+                    return tokio::time::sleep(LAST_ANSWERS).await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            reply = reply => reply,
+            () = deposed => {
+                Err(Unanswered::Lost(format!("replica {leader} leads no more and did not answer")))
+            }
+        }
+    }
+
     /// Waits a little, or until another leader is known.
-    async fn pause(&self) {
+    pub(super) async fn pause(&self) {
         let mut metrics = self.raft.server_metrics();
         let before = metrics.borrow_and_update().current_leader;
         let changed = async {
@@ -496,6 +573,8 @@ impl<D: Disk> Replica<D> {
                     return;
                 }
             }
+            // A replica that has stopped learns of no other leader.
+            std::future::pending().await
         };
         // Either way it was long enough.
         let _ = tokio::time::timeout(PAUSE, changed).await;
@@ -510,6 +589,24 @@ fn deadline(patience_ms: u32) -> Instant {
     Instant::now() + Duration::from_millis(patience_ms.into())
 }
 
+/// Makes sure that no other member has known this replica with data: it would
+/// vote again where it has voted, and miss entries that it has acknowledged
+/// (figure 2 of the paper: persistent state).
+async fn check_never_seen(settings: &Settings, peers: &dyn Peers) -> Result<(), StartError> {
+    let id = settings.id;
+    let others = settings.members.iter().filter(|(other, _)| **other != id);
+    let asked = others.map(async |(other, url)| {
+        let call = Call::Hello { is_new: true };
+        (*other, peers.call(*other, url, Lane::Control, call, HELLO_PATIENCE).await)
+    });
+    for (witness, reply) in futures::future::join_all(asked).await {
+        if let Ok(Reply::Known) = reply {
+            return Err(StartError::Forgotten { id, witness });
+        }
+    }
+    Ok(())
+}
+
 /// Writes the first entry of a new log, which names the members. Each founder
 /// writes the same one, so that it does not matter who leads first.
 async fn found<D: Disk>(
@@ -519,7 +616,7 @@ async fn found<D: Disk>(
     let member = |(id, url): (&ReplicaId, &String)| (*id, Member { peer_url: url.clone() });
     let members: BTreeMap<ReplicaId, Member> = founders.iter().map(member).collect();
     match raft.initialize(members).await {
-        // It has a log already.
+        // Another founder was quicker, and its log has come already.
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
         Err(error) => Err(StartError::Raft(error.to_string())),
     }

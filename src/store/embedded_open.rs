@@ -3,7 +3,8 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -97,8 +98,9 @@ pub enum OpenError {
     /// It cannot be read or written, or is damaged.
     #[error(
         "{directory}: {why}; if its data is damaged, replace the acceptor by a new one, or the \
-         replica by a new one under a new id (an old copy of the directory would have forgotten \
-         promises or votes)"
+         replica: remove it (curl -X DELETE http://ANOTHER-MEMBER/ID) and add a new member with an \
+         id that was never used (an old copy of the directory would have forgotten promises or \
+         votes)"
     )]
     Failed {
         /// The data directory.
@@ -123,6 +125,8 @@ const FORMAT: &str = "1";
 pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
     create_directory(directory)
         .map_err(|error| failed(directory, "creating it", fjall::Error::Io(error)))?;
+    let journals = journals(directory)
+        .map_err(|error| failed(directory, "reading its journals", fjall::Error::Io(error)))?;
     let result = Database::builder(directory)
         // Blocks and filters: a small server's hot registers are in memtables.
         .cache_size(16 << 20)
@@ -135,10 +139,62 @@ pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
         // A batch says how durable it is; nothing else writes.
         .manual_journal_persist(true)
         .open();
-    result.map_err(|error| match error {
+    let database = result.map_err(|error| match error {
         fjall::Error::Locked => OpenError::InUse { directory: directory.display().to_string() },
+        error @ fjall::Error::JournalRecovery(_) => {
+            let names = journals.iter().filter_map(|(path, _)| path.file_name());
+            let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+            failed(directory, &format!("reading {}", names.join(" or ")), error)
+        }
         error => failed(directory, "opening the database", error),
-    })
+    })?;
+    for (path, end) in journals {
+        // One that was not needed any more is gone.
+        let Ok(kept) = path.metadata().map(|file| file.len()) else { continue };
+        if kept < end {
+            log::warn!(
+                "{}: cut off at byte {kept}: the {} bytes behind it are a write that was \
+                 interrupted before it was acknowledged",
+                path.display(),
+                end - kept
+            );
+        }
+    }
+    Ok(database)
+}
+
+/// The journals of a database, and where the data in each of them ends: behind
+/// it are the zeros of a file that was allocated in advance.
+fn journals(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut journals = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            let end = end_of_data(&File::open(&path)?)?;
+            journals.push((path, end));
+        }
+    }
+    Ok(journals)
+}
+
+/// The offset behind the last byte of a file that is not zero.
+fn end_of_data(file: &File) -> io::Result<u64> {
+    const BLOCK_BYTES: u64 = 1 << 16;
+    const ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
+    let mut block = ZEROS;
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = (end - 1) / BLOCK_BYTES * BLOCK_BYTES;
+        let part = &mut block[..(end - start) as usize];
+        file.read_exact_at(part, start)?;
+        // Compared as a whole, which is quick.
+        if *part != ZEROS[..part.len()] {
+            let last = part.iter().rposition(|byte| *byte != 0).expect("one is not zero");
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// Creates a directory so that it is still there after a power failure: an

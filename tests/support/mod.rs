@@ -6,6 +6,8 @@
 
 pub mod recorded;
 pub mod recorder;
+pub mod replicas;
+pub mod writers;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -80,6 +82,22 @@ pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("the test's own path");
     let target = this.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
     target.join(name)
+}
+
+/// A directory with the scripts and the shipped configurations in it, as in a
+/// clone of the repository.
+pub fn checkout() -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut copy = Command::new("cp");
+    copy.arg("-r").args([root.join("bin"), root.join("configs")]).arg(dir.path());
+    assert!(copy.status().expect("cp").success());
+    dir
+}
+
+/// Has the scripts use the programs under test.
+pub fn use_programs(script: &mut Command) {
+    script.env("GRYADKA_BIN", program("gryadka").parent().expect("a directory"));
 }
 
 /// A child process that is killed when the test is done with it.
