@@ -45,10 +45,11 @@ impl<D: Disk> Replica<D> {
     pub async fn change(&self, change: MemberChange, deadline: Instant) -> ChangeResult {
         let call = |patience_ms| Call::Change { change: change.clone(), patience_ms };
         let here = async || self.change_here(&change, deadline).await;
-        let reply = self.at_leader(deadline, Lane::Members, here, call, |reply| match reply {
-            Reply::Changed(result) => Ok(result),
-            other => Err(other),
-        });
+        let parse = |reply| {
+            let Reply::Changed(result) = reply else { return None };
+            Some(result)
+        };
+        let reply = self.at_leader(deadline, Lane::Members, here, call, parse);
         reply.await.map_err(Refusal::from)?
     }
 
@@ -330,10 +331,8 @@ impl<D: Disk> Replica<D> {
             Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
         };
         let call = |_| Call::Publish { id, profile: profile.clone() };
-        let published = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
-            Reply::Noted => Ok(()),
-            other => Err(other),
-        });
+        let parse = |reply| matches!(reply, Reply::Noted).then_some(());
+        let published = self.at_leader(deadline, Lane::Forward, here, call, parse);
         if let Err(Unled::Failed(why) | Unled::Lost(why)) = published.await {
             log::debug!("the others were not told of this replica yet: {why}");
         }

@@ -68,9 +68,9 @@ impl<D: Disk> Replica<D> {
             }
             let here = async || self.confirm_leadership().await;
             let deadline = Instant::now() + ROUND_PATIENCE;
-            let parse = |reply| match reply {
-                Reply::ReadIndex(position) => Ok(position),
-                other => Err(other),
+            let parse = |reply| {
+                let Reply::ReadIndex(position) = reply else { return None };
+                Some(position)
             };
             let asked = self.at_leader(deadline, Lane::Read, here, |_| Call::ReadIndex, parse);
             let answer = asked.await;

@@ -232,10 +232,11 @@ impl<D: Disk> Replica<D> {
         let call =
             |patience_ms| Call::Submit { key: key.clone(), command: command.clone(), patience_ms };
         let here = async || self.write(request(&key, &command), deadline).await;
-        let reply = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
-            Reply::Submitted(result) => Ok(result),
-            other => Err(other),
-        });
+        let parse = |reply| {
+            let Reply::Submitted(result) = reply else { return None };
+            Some(result)
+        };
+        let reply = self.at_leader(deadline, Lane::Forward, here, call, parse);
         reply.await?
     }
 
@@ -471,7 +472,7 @@ impl<D: Disk> Replica<D> {
         lane: Lane,
         here: impl AsyncFn() -> Attempt<T>,
         call: impl Fn(u32) -> Call,
-        parse: impl Fn(Reply) -> Result<T, Reply>,
+        parse: impl Fn(Reply) -> Option<T>,
     ) -> Result<T, Unled> {
         let me = self.settings.id;
         let mut leader = self.leader();
@@ -506,15 +507,15 @@ impl<D: Disk> Replica<D> {
                             why = "this replica was removed from the cluster".to_string();
                             None
                         }
+                        Ok(Reply::Refused(reason)) => {
+                            why = reason;
+                            None
+                        }
                         Ok(reply) => match parse(reply) {
-                            Ok(result) => return Ok(result),
-                            Err(Reply::Refused(reason)) => {
-                                why = reason;
-                                None
-                            }
-                            Err(other) => {
-                                let what = format!("replica {leader} answered {other:?}");
-                                return Err(Unled::Lost(what));
+                            Some(result) => return Ok(result),
+                            None => {
+                                let why = format!("replica {leader} answered something else");
+                                return Err(Unled::Lost(why));
                             }
                         },
                     }
