@@ -12,9 +12,12 @@ use super::window::{Place, Window};
 use crate::kv::{Answer, Command, Consistency, Key, Listed, Refusal, Scope};
 use crate::raft::{ChangeError, Changed, MemberChange};
 
-/// A place among what is under way; dropping it gives it back.
-pub struct Permit {
-    _place: OwnedSemaphorePermit,
+/// A place among what is under way; dropping its last clone gives it back.
+#[derive(Clone)]
+pub struct Permit(#[expect(dead_code, reason = "it is only held")] Arc<Places>);
+
+struct Places {
+    _among_all: OwnedSemaphorePermit,
     _bytes: Option<Place>,
 }
 
@@ -112,12 +115,24 @@ impl Service {
         }
     }
 
-    /// Lists the live records under a prefix.
-    pub async fn list(&self, prefix: String, consistency: Consistency) -> Result<Listed, Refusal> {
+    /// Lists the live records under a prefix, and makes of them what the caller
+    /// wants on a thread that may take its time: they may be tens of MiB.
+    pub async fn list<T: Send + 'static>(
+        &self,
+        prefix: String,
+        consistency: Consistency,
+        render: impl FnOnce(Listed) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         let permit = self.permit(&self.listings, 0)?;
         match self.local_for(consistency).cloned() {
-            Some(local) => blocking(permit, move || local.list(&prefix, Scope::All)).await,
-            None => self.list_with(prefix, Scope::All, permit).await,
+            Some(local) => {
+                let list = move || local.list(&prefix, Scope::All).map(render);
+                blocking(permit, list).await
+            }
+            None => {
+                let listed = self.list_with(prefix, Scope::All, permit.clone()).await?;
+                blocking(permit, move || Ok(render(listed))).await
+            }
         }
     }
 
@@ -218,7 +233,7 @@ impl Service {
             0 => None,
             bytes => Some(self.values.take(bytes).ok_or(Refusal::Overloaded)?),
         };
-        Ok(Permit { _place: place, _bytes: bytes })
+        Ok(Permit(Arc::new(Places { _among_all: place, _bytes: bytes })))
     }
 }
 

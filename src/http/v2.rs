@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::{self, MAX_TEXT_BYTES};
 use super::form::Form;
-use super::v2_answer::{Answerer, EtcdError};
+use super::v2_answer::{Answerer, EtcdError, Listing};
 use super::{ApiError, ClientState};
 use crate::kv::{Command, Compare, Consistency, Key, Verdict};
 
@@ -81,8 +81,10 @@ async fn get(
             return Err(EtcdError::precondition(name, &Command::Get, &found));
         }
     }
-    let listed = service.list(prefix, consistency).await.map_err(ApiError::from)?;
-    Ok(answerer.listing(name, &listed, parameters.recursive)?)
+    let (name, is_recursive) = (name.to_owned(), parameters.recursive);
+    let render = move |listed| Listing::new(&name, &listed, is_recursive);
+    let listing = service.list(prefix, consistency, render).await.map_err(ApiError::from)?;
+    Ok(answerer.listing(listing)?)
 }
 
 /// The path without its empty, `.` and `..` parts, and without the first slash.

@@ -131,6 +131,34 @@ impl From<ApiError> for EtcdError {
     }
 }
 
+/// The keys of an implicit directory, as JSON.
+pub struct Listing {
+    text: String,
+    indices: Indices,
+}
+
+impl Listing {
+    /// In key order. Names that begin with an underscore are hidden, as in
+    /// etcd.
+    pub fn new(name: &str, listed: &Listed, is_recursive: bool) -> Self {
+        let records = &listed.records;
+        let prefix_bytes = if name.is_empty() { 0 } else { name.len() + 1 };
+        let entries: Vec<_> =
+            records.iter().map(|(key, record)| (&key.as_str()[prefix_bytes..], record)).collect();
+        let depth = if is_recursive { MAX_LISTING_DEPTH } else { 1 };
+        let began = first_index(&entries);
+        let node = Node::directory(name, began, children(name, &entries, depth));
+        let event = Event { action: "get", node: Some(node), prev_node: None };
+        Listing { text: line(&event), indices: listed.into() }
+    }
+}
+
+fn line(body: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(body).expect("plain data is JSON");
+    text.push('\n');
+    text
+}
+
 /// Answers in etcd's form, with its headers.
 pub struct Answerer {
     cluster_id: String,
@@ -156,9 +184,7 @@ impl Answerer {
         indices: Indices,
         body: &impl Serialize,
     ) -> HttpResponse {
-        let mut text = serde_json::to_string(body).expect("plain data is JSON");
-        text.push('\n');
-        self.head(response, indices).body(text)
+        self.head(response, indices).body(line(body))
     }
 
     /// The answer to a write that took place.
@@ -186,13 +212,7 @@ impl Answerer {
     }
 
     /// The answer to a read, which counts until it is sent.
-    fn json_of_read(
-        &self,
-        indices: Indices,
-        body: &impl Serialize,
-    ) -> Result<HttpResponse, ApiError> {
-        let mut text = serde_json::to_string(body).expect("plain data is JSON");
-        text.push('\n');
+    fn text_of_read(&self, indices: Indices, text: String) -> Result<HttpResponse, ApiError> {
         let body = Sending::new(text.into())?;
         Ok(self.head(HttpResponse::Ok(), indices).body(body))
     }
@@ -201,26 +221,12 @@ impl Answerer {
     pub fn found(&self, name: &str, answer: &Answer) -> Result<HttpResponse, ApiError> {
         let node = Some(Node::leaf(name, &answer.outcome.after));
         let event = Event { action: "get", node, prev_node: None };
-        self.json_of_read(answer.into(), &event)
+        self.text_of_read(answer.into(), line(&event))
     }
 
-    /// The keys of an implicit directory, in key order. Names that begin with
-    /// an underscore are hidden, as in etcd.
-    pub fn listing(
-        &self,
-        name: &str,
-        listed: &Listed,
-        is_recursive: bool,
-    ) -> Result<HttpResponse, ApiError> {
-        let records = &listed.records;
-        let prefix_bytes = if name.is_empty() { 0 } else { name.len() + 1 };
-        let entries: Vec<_> =
-            records.iter().map(|(key, record)| (&key.as_str()[prefix_bytes..], record)).collect();
-        let depth = if is_recursive { MAX_LISTING_DEPTH } else { 1 };
-        let began = first_index(&entries);
-        let node = Node::directory(name, began, children(name, &entries, depth));
-        let event = Event { action: "get", node: Some(node), prev_node: None };
-        self.json_of_read(listed.into(), &event)
+    /// The answer to a read that found a directory.
+    pub fn listing(&self, listing: Listing) -> Result<HttpResponse, ApiError> {
+        self.text_of_read(listing.indices, listing.text)
     }
 
     /// etcd's plain text for a method that it does not know.
