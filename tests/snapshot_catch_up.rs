@@ -97,7 +97,7 @@ impl Straggler {
         // What an earlier life has left is not meant.
         let length = || {
             let file = fs::metadata(&incoming).ok()?;
-            (file.modified().ok()? >= launched).then(|| file.len())
+            (file.modified().ok()? >= launched).then_some(file.len())
         };
         wait_closely(&format!("{moment:?}"), || match moment {
             Moment::FileBegins => length().is_some(),

@@ -180,7 +180,7 @@ fn journals(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
 /// The offset behind the last byte of a file that is not zero.
 fn end_of_data(file: &File) -> io::Result<u64> {
     const BLOCK_BYTES: u64 = 1 << 16;
-    const ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
+    static ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
     let mut block = ZEROS;
     let mut end = file.metadata()?.len();
     while end > 0 {
