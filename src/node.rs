@@ -35,6 +35,9 @@ use crate::store::FjallDisk;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(4);
 /// How long another member may take to become the leader in place of this one.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
+/// The status of a process whose replica cannot go on (`EX_SOFTWARE` of
+/// sysexits).
+const BROKEN_STATUS: i32 = 70;
 /// How long answers may take to leave the node after that.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 /// Runs a node until `stop` is ready, then stops it cleanly: it accepts
@@ -147,7 +150,10 @@ impl Node {
                         replica.hand_over(Instant::now() + HAND_OVER_PATIENCE).await;
                         why
                     }
-                    () = replica.removed() => farewell,
+                    end = replica.ended() => {
+                        end_if_broken(end, &self.name);
+                        farewell
+                    }
                 },
                 None => stop.await,
             },
@@ -178,4 +184,16 @@ fn start_load(load: &LoadActor) -> LoadHandle {
         LoadFormat::Counters => Format::Counters,
     };
     LoadGenerator::start_on(&Arbiter::new().handle(), plan)
+}
+
+/// Ends the process at once when its replica is broken; one that was removed
+/// ends like any other node.
+fn end_if_broken(end: raft::End, node: &str) {
+    match end {
+        raft::End::Removed => {}
+        raft::End::Broken(why) => {
+            log::error!("{node}: the replica cannot go on: {why}");
+            std::process::exit(BROKEN_STATUS);
+        }
+    }
 }

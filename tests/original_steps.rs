@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
-use support::{Cluster, Process, checkout, get, own_address, program, use_programs, wait_until};
+use support::{
+    Cluster, Process, Protocol, checkout, get, own_address, program, use_programs, wait_until,
+};
 
 fn script(dir: &Path, name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(dir.join("bin").join(name));
@@ -108,7 +110,7 @@ fn counters(line: &str) -> Vec<[u64; 4]> {
 
 #[test]
 fn three_clients_on_nine_keys_and_random_proposers_see_no_failure() {
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start(Protocol::Caspaxos, 3);
     let nodes: Vec<String> =
         (0..3).map(|i| format!("{}={}", cluster.names[i], cluster.url(i))).collect();
     let mut perseus = Command::new(program("perseus"));

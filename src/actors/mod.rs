@@ -36,6 +36,7 @@ mod replica_link;
 mod replica_storage;
 mod service;
 mod storage;
+mod window;
 
 pub use acceptor::{Acceptor, Serve};
 pub use acceptor_link::{AcceptorLink, AcceptorParty, Destination};

@@ -140,7 +140,9 @@ fn describe(lane: Lane) -> &'static str {
     match lane {
         Lane::Log => "entries",
         Lane::Control => "heartbeats and votes",
+        Lane::Read => "read indices",
         Lane::Forward => "commands",
+        Lane::Members => "changes of members",
         Lane::Snapshot => "snapshots",
     }
 }
@@ -181,7 +183,7 @@ pub struct ReplicaPeers {
 }
 
 impl ReplicaPeers {
-    /// The longest that a call may take on [`Lane::Control`]: it has two
+    /// The longest that a call may take on [`Lane::Control`] and [`Lane::Read`]: it has two
     /// batches under way at most, and on a connection that died silently each
     /// takes as long as its calls wait. A read index that is lost may be asked
     /// for again.
@@ -203,8 +205,8 @@ impl Peers for ReplicaPeers {
         patience: Duration,
     ) -> BoxFuture<'static, Result<Reply, Unanswered>> {
         let patience = match lane {
-            Lane::Control => patience.min(Self::CONTROL_PATIENCE),
-            Lane::Log | Lane::Forward | Lane::Snapshot => patience,
+            Lane::Control | Lane::Read => patience.min(Self::CONTROL_PATIENCE),
+            Lane::Log | Lane::Forward | Lane::Members | Lane::Snapshot => patience,
         };
         let (answer, reply) = oneshot::channel();
         let envelope = Envelope { ticket: Ticket { answer, patience }, call };

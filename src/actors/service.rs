@@ -8,13 +8,14 @@ use actix::Recipient;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
+use super::window::{Place, Window};
 use crate::kv::{Answer, Command, Consistency, Key, Listed, Refusal, Scope};
 use crate::raft::{ChangeError, Changed, MemberChange};
 
 /// A place among what is under way; dropping it gives it back.
 pub struct Permit {
     _place: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    _bytes: Option<Place>,
 }
 
 /// What the client APIs know of a protocol: where to send commands, how many
@@ -27,7 +28,7 @@ pub struct Service {
     members: Option<Members>,
     inspect: Option<Arc<dyn Inspect>>,
     commands: Arc<Semaphore>,
-    value_bytes: Arc<Semaphore>,
+    values: Window,
     listings: Arc<Semaphore>,
     is_closed: Arc<AtomicBool>,
 }
@@ -42,9 +43,6 @@ struct Members {
 impl Service {
     /// Commands under way at once; more are refused as overload.
     pub const MAX_COMMANDS: usize = 4096;
-    /// What their values may hold together: as much as goes round within the
-    /// time-out of a round, or retries would only add to the load.
-    pub const MAX_VALUE_BYTES: usize = 6 << 20;
     /// Listings under way at once: each may hold tens of MiB.
     pub const MAX_LISTINGS: usize = 4;
     /// How long a command may take.
@@ -59,7 +57,7 @@ impl Service {
             members: None,
             inspect: None,
             commands: Arc::new(Semaphore::new(Self::MAX_COMMANDS)),
-            value_bytes: Arc::new(Semaphore::new(Self::MAX_VALUE_BYTES)),
+            values: Window::default(),
             listings: Arc::new(Semaphore::new(Self::MAX_LISTINGS)),
             is_closed: Arc::default(),
         }
@@ -215,11 +213,12 @@ impl Service {
 
     fn permit(&self, places: &Arc<Semaphore>, bytes: usize) -> Result<Permit, Refusal> {
         self.check_open()?;
-        let take = |semaphore: &Arc<Semaphore>, count: usize| {
-            let permit = semaphore.clone().try_acquire_many_owned(count as u32);
-            permit.map_err(|_| Refusal::Overloaded)
+        let place = places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
+        let bytes = match bytes {
+            0 => None,
+            bytes => Some(self.values.take(bytes).ok_or(Refusal::Overloaded)?),
         };
-        Ok(Permit { _place: take(places, 1)?, _bytes: take(&self.value_bytes, bytes)? })
+        Ok(Permit { _place: place, _bytes: bytes })
     }
 }
 

@@ -38,7 +38,7 @@ pub async fn start_replica(
     let identity = ReplicaIdentity { cluster: deployment.cluster.clone(), id };
     let opened = database.get().map_err(unopened)?;
     let disk = FjallDisk::open(opened, database.directory(), identity).map_err(unopened)?;
-    let snapshots = Snapshots::open(&actor.snapshot_dir, Blocking::on_threads());
+    let snapshots = Snapshots::open(&actor.snapshot_dir, Blocking::OnThreads);
     let snapshots = snapshots.map_err(StartError::Snapshots)?;
     let newest = snapshots.newest().map(|(meta, _)| meta);
     let store = Store::open(disk, newest, None);

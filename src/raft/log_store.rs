@@ -61,19 +61,27 @@ impl LogStore {
 
     /// As many entries of a range as fit in a chunk, one at least unless the
     /// range is empty.
-    async fn read(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
-        let end = {
-            let log = lock(&self.log);
-            let range_end = range.end.min(log.last.map_or(0, |last| last.index + 1));
-            if range.start >= range_end {
-                return Ok(Vec::new());
-            }
-            if let Some(entries) = log.tail.read(range.start, range_end, CHUNK_BYTES) {
+    async fn read(&self, mut range: Range<u64>) -> io::Result<Vec<Entry>> {
+        loop {
+            let on_disk = {
+                let log = lock(&self.log);
+                range.end = range.end.min(log.last.map_or(0, |last| last.index + 1));
+                if range.is_empty() {
+                    return Ok(Vec::new());
+                }
+                if let Some(entries) = log.tail.read(range.start, range.end, CHUNK_BYTES) {
+                    return Ok(entries);
+                }
+                let end = log.tail.first().map_or(range.end, |first| first.min(range.end));
+                range.start..end
+            };
+            range.start = on_disk.end;
+            let entries = self.jobs.run(|answer| Job::Read(on_disk, CHUNK_BYTES, answer)).await?;
+            // What was purged is neither there nor in the tail.
+            if !entries.is_empty() {
                 return Ok(entries);
             }
-            log.tail.first().map_or(range_end, |first| first.min(range_end))
-        };
-        self.jobs.run(|answer| Job::Read(range.start..end, CHUNK_BYTES, answer)).await
+        }
     }
 }
 
@@ -182,7 +190,7 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut log = lock(&self.log);
             log.tail.truncate(after.map_or(0, |id| id.index + 1));
-            log.last = after;
+            log.last = log.last.min(after).max(log.purged);
         }
         self.jobs.run(|done| Job::Truncate(after, done)).await
     }

@@ -9,15 +9,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use openraft::ChangeMembers;
 use openraft::async_runtime::Instant as _;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::metrics::RaftMetrics;
+use openraft::{ChangeMembers, Membership};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::message::{Call, ChangeError, Changed, Lane, MemberChange, Reply};
 use super::peers::Unanswered;
-use super::replica::{Attempt, Replica, Unled};
+use super::replica::{Attempt, End, Replica, Unled};
 use super::state::Members;
 use super::store::lock;
 use super::types::{Member, ReplicaId, Request, Types};
@@ -45,10 +45,11 @@ impl<D: Disk> Replica<D> {
     pub async fn change(&self, change: MemberChange, deadline: Instant) -> ChangeResult {
         let call = |patience_ms| Call::Change { change: change.clone(), patience_ms };
         let here = async || self.change_here(&change, deadline).await;
-        let reply = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
-            Reply::Changed(result) => Ok(result),
-            other => Err(other),
-        });
+        let parse = |reply| {
+            let Reply::Changed(result) = reply else { return None };
+            Some(result)
+        };
+        let reply = self.at_leader(deadline, Lane::Members, here, call, parse);
         reply.await.map_err(Refusal::from)?
     }
 
@@ -70,7 +71,20 @@ impl<D: Disk> Replica<D> {
             let why = "the members are not known in time; try again";
             return Attempt::Done(Err(Refusal::Failed(why.into()).into()));
         }
+        if is_joint(self.state.members().membership.membership()) {
+            match self.finish_change(deadline).await {
+                Attempt::Done(Ok(_)) => {}
+                Attempt::Done(Err(_)) => {
+                    return conflict("an earlier change of members is under way; try again later");
+                }
+                Attempt::Elsewhere(leader) => return Attempt::Elsewhere(leader),
+            }
+        }
         let members = self.state.members();
+        if members.url(self.settings.id).is_none() {
+            // The earlier change removed this leader, which leads no more.
+            return Attempt::Elsewhere(None);
+        }
         match change {
             MemberChange::Add { id, peer_url } => self.add(*id, peer_url, &members, deadline).await,
             MemberChange::Remove { id } => self.remove(*id, &members, deadline).await,
@@ -199,6 +213,11 @@ impl<D: Disk> Replica<D> {
         answers.map(|(id, _)| id).chain([self.settings.id]).collect()
     }
 
+    /// Takes the second step of a change whose leader died after the first.
+    async fn finish_change(&self, deadline: Instant) -> Attempt<ChangeResult> {
+        self.commit(ChangeMembers::AddVoterIds(BTreeSet::new()), deadline).await
+    }
+
     /// Commits a change.
     async fn commit(
         &self,
@@ -232,12 +251,13 @@ impl<D: Disk> Replica<D> {
         loop {
             sleep(TICK).await;
             let metrics = self.metrics();
-            if metrics.running_state.is_err() {
+            if let Err(error) = &metrics.running_state {
+                self.ended.send_replace(Some(End::Broken(error.to_string())));
                 return;
             }
             if self.state.members().retired.contains(&self.settings.id) {
                 sleep(FAREWELL).await;
-                self.removed.send_replace(true);
+                self.ended.send_replace(Some(End::Removed));
                 return;
             }
             let leader = metrics.current_leader.map(|leader| (leader, metrics.current_term));
@@ -273,11 +293,8 @@ impl<D: Disk> Replica<D> {
     async fn lead(&self, metrics: &RaftMetrics<Types>) {
         let Ok(_turn) = self.changing.try_lock() else { return };
         let soon = Instant::now() + Duration::from_secs(1);
-        let membership = metrics.membership_config.membership();
-        if membership.get_joint_config().len() > 1 {
-            // A leader died between the two steps of a change.
-            let rest = ChangeMembers::AddVoterIds(BTreeSet::new());
-            if let Attempt::Done(Err(error)) = self.commit(rest, soon).await {
+        if is_joint(metrics.membership_config.membership()) {
+            if let Attempt::Done(Err(error)) = self.finish_change(soon).await {
                 log::debug!("the change of members that is under way is not done: {error}");
             }
         } else if let Some(id) = caught_up(metrics).first() {
@@ -295,7 +312,7 @@ impl<D: Disk> Replica<D> {
             let (url, call) = (&member.peer_url, Call::Hello { is_new: false });
             let hello = self.peers.call(*id, url, Lane::Control, call, TICK).await;
             if let Ok(Reply::Removed) = hello {
-                self.removed.send_replace(true);
+                self.ended.send_replace(Some(End::Removed));
             }
         }
     }
@@ -314,10 +331,8 @@ impl<D: Disk> Replica<D> {
             Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
         };
         let call = |_| Call::Publish { id, profile: profile.clone() };
-        let published = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
-            Reply::Noted => Ok(()),
-            other => Err(other),
-        });
+        let parse = |reply| matches!(reply, Reply::Noted).then_some(());
+        let published = self.at_leader(deadline, Lane::Forward, here, call, parse);
         if let Err(Unled::Failed(why) | Unled::Lost(why)) = published.await {
             log::debug!("the others were not told of this replica yet: {why}");
         }
@@ -337,6 +352,11 @@ impl<D: Disk> Replica<D> {
 
 fn conflict(why: &str) -> Attempt<ChangeResult> {
     Attempt::Done(Err(ChangeError::Conflict(why.into())))
+}
+
+/// Whether a change is between its two steps.
+fn is_joint(membership: &Membership<ReplicaId, Member>) -> bool {
+    membership.get_joint_config().len() > 1
 }
 
 /// The learners that have nearly all of the log.

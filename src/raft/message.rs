@@ -176,10 +176,14 @@ pub enum SnapshotReply {
 pub enum Lane {
     /// Entries of the log.
     Log,
-    /// Heartbeats, votes, read indices: small and urgent.
+    /// Heartbeats and votes: small and urgent.
     Control,
-    /// Clients' commands and changes of members on their way to the leader.
+    /// Read indices, which wait for heartbeats.
+    Read,
+    /// Clients' commands on their way to the leader, which wait for entries.
     Forward,
+    /// Changes of members, which may wait for a new one.
+    Members,
     /// Snapshots.
     Snapshot,
 }

@@ -1,4 +1,5 @@
-//! Bugs that tests plant, to show that the simulator finds them.
+//! Bugs that the simulator plants to show that it finds them. Without the
+//! feature `planted-bugs`, which only tests turn on, none has any effect.
 
 /// A way to break the rules of this module, each taken from a real system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,4 +15,9 @@ pub enum Bug {
     /// A snapshot is installed as soon as it has come, over whatever the
     /// replica has applied meanwhile.
     SnapshotOverNewerState,
+}
+
+/// Whether a test has planted this bug.
+pub fn is_planted(planted: Option<Bug>, bug: Bug) -> bool {
+    cfg!(feature = "planted-bugs") && planted == Some(bug)
 }

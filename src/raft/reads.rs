@@ -32,8 +32,12 @@ impl<D: Disk> Replica<D> {
         while Instant::now() < deadline {
             match timeout_at(deadline, self.join_reads()).await {
                 Ok(Ok(Ok(position))) => return Ok(position),
-                // A read may always be tried again.
-                Ok(Ok(Err(unled))) => last = unled,
+                // A read may always be tried again, but a way that is broken
+                // breaks again at once.
+                Ok(Ok(Err(unled))) => {
+                    last = unled;
+                    self.pause().await;
+                }
                 Ok(Err(_)) => last = Unled::Failed("the replica has stopped".into()),
                 Err(_) => {}
             }
@@ -64,11 +68,11 @@ impl<D: Disk> Replica<D> {
             }
             let here = async || self.confirm_leadership().await;
             let deadline = Instant::now() + ROUND_PATIENCE;
-            let parse = |reply| match reply {
-                Reply::ReadIndex(position) => Ok(position),
-                other => Err(other),
+            let parse = |reply| {
+                let Reply::ReadIndex(position) = reply else { return None };
+                Some(position)
             };
-            let asked = self.at_leader(deadline, Lane::Control, here, |_| Call::ReadIndex, parse);
+            let asked = self.at_leader(deadline, Lane::Read, here, |_| Call::ReadIndex, parse);
             let answer = asked.await;
             for read in waiting {
                 // Who has gone does not wait.

@@ -27,13 +27,14 @@ use super::log_store::{Jobs, LogStore};
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::network::Network;
 use super::peers::{Peers, Unanswered};
-use super::planted::Bug;
+use super::planted::{Bug, is_planted};
 use super::reads::Reads;
+use super::runtime::Runtime;
 use super::snapshot::Snapshots;
 use super::state::{State, position};
 use super::state_machine::StateMachine;
-use super::store::{SharedLog, lock};
-use super::types::{Member, Profile, ReplicaId, Request, Response, Runtime, Types};
+use super::store::{Job, SharedLog, lock};
+use super::types::{Member, Profile, ReplicaId, Request, Response, Types};
 use crate::kv::{Answer, Command, Key, Listed, LogPosition, Refusal, Scope};
 use crate::store::{Disk, Received};
 
@@ -88,6 +89,15 @@ pub enum StartError {
     /// openraft refuses what the disk holds.
     #[error("the replica cannot be started: {0}")]
     Raft(String),
+}
+
+/// Why a replica ended by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It is no member of the cluster any more.
+    Removed,
+    /// A rule of Raft was broken, or its storage has failed.
+    Broken(String),
 }
 
 /// What a replica's leader did not answer.
@@ -146,8 +156,9 @@ pub struct Inner<D: Disk> {
     pub(super) reads: Mutex<Reads>,
     /// Held while members change: one change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
-    pub(super) removed: watch::Sender<bool>,
+    pub(super) ended: watch::Sender<Option<End>>,
     snapshots: Snapshots,
+    jobs: Jobs,
 }
 
 /// How long a new replica waits for the others to tell whether they know it.
@@ -169,15 +180,12 @@ impl<D: Disk> Replica<D> {
     ) -> Result<Self, StartError> {
         let config = config(&settings).map_err(StartError::Settings)?;
         let (state, log) = store;
-        let removed = watch::Sender::new(false);
-        let network = Network {
-            peers: peers.clone(),
-            snapshots: snapshots.clone(),
-            removed: removed.clone(),
-        };
+        let ended = watch::Sender::new(None);
+        let network =
+            Network { peers: peers.clone(), snapshots: snapshots.clone(), ended: ended.clone() };
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
-        let log_store = LogStore::new(log.clone(), jobs);
+        let log_store = LogStore::new(log.clone(), jobs.clone());
         let is_new = {
             let log = lock(&log);
             log.vote.is_none() && log.last.is_none()
@@ -202,8 +210,9 @@ impl<D: Disk> Replica<D> {
             peers,
             reads: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-            removed,
+            ended,
             snapshots,
+            jobs,
         }));
         tokio::task::spawn_local(replica.clone().tend());
         Ok(replica)
@@ -223,10 +232,11 @@ impl<D: Disk> Replica<D> {
         let call =
             |patience_ms| Call::Submit { key: key.clone(), command: command.clone(), patience_ms };
         let here = async || self.write(request(&key, &command), deadline).await;
-        let reply = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
-            Reply::Submitted(result) => Ok(result),
-            other => Err(other),
-        });
+        let parse = |reply| {
+            let Reply::Submitted(result) = reply else { return None };
+            Some(result)
+        };
+        let reply = self.at_leader(deadline, Lane::Forward, here, call, parse);
         reply.await?
     }
 
@@ -273,10 +283,12 @@ impl<D: Disk> Replica<D> {
         self.raft.metrics().borrow_watched().clone()
     }
 
-    /// Waits until this replica is no member any more.
-    pub async fn removed(&self) {
+    /// Waits until this replica can go on no more, by itself.
+    pub async fn ended(&self) -> End {
+        let mut ended = self.ended.subscribe();
+        let end = ended.wait_for(Option::is_some).await;
         // The sender lives as long as the replica.
-        let _ = self.removed.subscribe().wait_for(|removed| *removed).await;
+        end.ok().and_then(|end| end.clone()).unwrap_or(End::Removed)
     }
 
     /// Answers another replica.
@@ -348,6 +360,11 @@ impl<D: Disk> Replica<D> {
             Received::Next(next_offset) => return Ok(SnapshotReply::Taken { next_offset }),
             Received::Whole(file) => file,
         };
+        if is_planted(self.settings.bug, Bug::SnapshotOverNewerState) {
+            let install = self.jobs.run(|done| Job::Install(meta, snapshot, done)).await;
+            install.map_err(|error| error.to_string())?;
+            return Ok(SnapshotReply::Installed { vote });
+        }
         let snapshot = openraft::storage::Snapshot { meta, snapshot };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         installed
@@ -430,7 +447,7 @@ impl<D: Disk> Replica<D> {
     /// Makes sure that this replica still leads; gives the index that a read
     /// which began before must have applied.
     pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
-        if self.settings.bug == Some(Bug::ReadWithoutReadIndex)
+        if is_planted(self.settings.bug, Bug::ReadWithoutReadIndex)
             && self.leader() == Some(self.settings.id)
             && let Some(position) = self.state.summary().applied.position()
         {
@@ -455,7 +472,7 @@ impl<D: Disk> Replica<D> {
         lane: Lane,
         here: impl AsyncFn() -> Attempt<T>,
         call: impl Fn(u32) -> Call,
-        parse: impl Fn(Reply) -> Result<T, Reply>,
+        parse: impl Fn(Reply) -> Option<T>,
     ) -> Result<T, Unled> {
         let me = self.settings.id;
         let mut leader = self.leader();
@@ -486,19 +503,19 @@ impl<D: Disk> Replica<D> {
                             leader
                         }
                         Ok(Reply::Removed) => {
-                            self.removed.send_replace(true);
+                            self.ended.send_replace(Some(End::Removed));
                             why = "this replica was removed from the cluster".to_string();
                             None
                         }
+                        Ok(Reply::Refused(reason)) => {
+                            why = reason;
+                            None
+                        }
                         Ok(reply) => match parse(reply) {
-                            Ok(result) => return Ok(result),
-                            Err(Reply::Refused(reason)) => {
-                                why = reason;
-                                None
-                            }
-                            Err(other) => {
-                                let what = format!("replica {leader} answered {other:?}");
-                                return Err(Unled::Lost(what));
+                            Some(result) => return Ok(result),
+                            None => {
+                                let why = format!("replica {leader} answered something else");
+                                return Err(Unled::Lost(why));
                             }
                         },
                     }
@@ -539,6 +556,7 @@ impl<D: Disk> Replica<D> {
             }
         };
         tokio::select! {
+            biased;
             reply = reply => reply,
             () = deposed => {
                 Err(Unanswered::Lost(format!("replica {leader} leads no more and did not answer")))
@@ -547,7 +565,7 @@ impl<D: Disk> Replica<D> {
     }
 
     /// Waits a little, or until another leader is known.
-    async fn pause(&self) {
+    pub(super) async fn pause(&self) {
         let mut metrics = self.raft.server_metrics();
         let before = metrics.borrow_and_update().current_leader;
         let changed = async {
@@ -556,6 +574,8 @@ impl<D: Disk> Replica<D> {
                     return;
                 }
             }
+            // A replica that has stopped learns of no other leader.
+            std::future::pending().await
         };
         // Either way it was long enough.
         let _ = tokio::time::timeout(PAUSE, changed).await;

@@ -8,12 +8,13 @@ use std::ops::Bound;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
+use openraft::async_runtime::watch::{WatchReceiver, WatchSender};
 use openraft::entry::RaftEntry;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::types::{Entry, LogId, Profile, ReplicaId, SnapshotMeta, StoredMembership};
+use super::watch;
 use crate::kv::{
     Answer, Command, Key, Listed, LogPosition, MAX_LISTING_BYTES, Record, Refusal, Scope, apply,
 };
@@ -127,14 +128,14 @@ impl<D: Disk> State<D> {
         change(&mut summary);
         let index = summary.applied.index();
         drop(summary);
-        self.progress.send_if_modified(|shown| std::mem::replace(shown, index) != index);
+        self.progress.send_if_different(index);
     }
 
     /// Waits until the entry at an index is applied.
     pub async fn applied(&self, index: u64) {
         let mut progress = self.progress.subscribe();
         // The sender lives as long as this state.
-        let _ = progress.wait_for(|applied| *applied >= Some(index)).await;
+        let _ = progress.wait_until_ge(&Some(index)).await;
     }
 
     /// The record of a key, and what was applied when it was read.

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::log_tail::LogTail;
-use super::planted::Bug;
+use super::planted::{Bug, is_planted};
 use super::snapshot::SnapshotHeader;
 use super::state::{Applied, Members, State, Summary, record};
 use super::types::{Entry, LogId, Request, Response, SnapshotMeta, Types, Vote};
@@ -160,7 +160,7 @@ impl<D: Disk> Store<D> {
                 }
                 Job::SaveVote(vote, done) => {
                     group.writes.put(Space::Meta, fact::VOTE, encode(&vote));
-                    if self.bug == Some(Bug::VoteNotDurable) {
+                    if is_planted(self.bug, Bug::VoteNotDurable) {
                         self.disk.commit(std::mem::take(&mut group.writes), Durability::Later)?;
                         self.lock().vote = Some(vote);
                         let _ = done.send(());
@@ -281,7 +281,7 @@ impl<D: Disk> Store<D> {
         }
         let (applied, members) = (batch.applied.clone(), batch.members.clone());
         let mut writes = batch.into_writes();
-        if self.bug == Some(Bug::AppliedIndexApart) {
+        if is_planted(self.bug, Bug::AppliedIndexApart) {
             self.disk.commit(std::mem::take(&mut writes), Durability::Later)?;
         }
         writes.put(Space::Meta, fact::APPLIED, encode(&applied));
@@ -298,7 +298,8 @@ impl<D: Disk> Store<D> {
     /// they are written beside the old ones, and one write turns to them.
     fn install(&mut self, meta: SnapshotMeta, file: &SnapshotFile) -> Result<(), StoreError> {
         let before = self.state.summary();
-        if meta.last_log_id <= before.applied.last && self.bug != Some(Bug::SnapshotOverNewerState)
+        if meta.last_log_id <= before.applied.last
+            && !is_planted(self.bug, Bug::SnapshotOverNewerState)
         {
             log::info!("a snapshot of {:?} is not newer than what is applied", meta.last_log_id);
             return Ok(());

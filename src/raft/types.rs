@@ -2,20 +2,14 @@
 
 use std::fmt;
 
-use openraft_rt::deterministic_rng::DeterministicRng;
-use openraft_rt_tokio::TokioRuntime;
 use serde::{Deserialize, Serialize};
 
+use super::runtime::Runtime;
 use crate::kv::{Command, Key, Outcome};
 
 /// The name of a replica, unique in its cluster for all time: the id of a
 /// member that was removed is never used again.
 pub type ReplicaId = u64;
-
-/// The runtime of the replicas: tokio, with election times drawn from a seed,
-/// so that a simulation can be run again. Whoever calls into openraft must do
-/// so within [`Runtime::scope`].
-pub type Runtime = DeterministicRng<TokioRuntime>;
 
 openraft::declare_raft_types!(
     /// The types of our log.

@@ -58,7 +58,7 @@ fn raft_calls() -> Vec<raft::Call> {
         raft::Call::Append(append),
         raft::Call::Vote(VoteRequest::new(raft::Vote::new(4, 1), Some(log_id(9)))),
         raft::Call::Submit { key, command, patience_ms: 2500 },
-        raft::Call::Hello,
+        raft::Call::Hello { is_new: false },
     ]
 }
 
@@ -86,7 +86,7 @@ fn so_is_that_of_a_batch_for_a_replica() {
                   0104010100010309\
                   00\
                   06016b010176c413\
-                  09";
+                  0900";
     assert_eq!(hex(&encode(&to_replica(raft_calls()))), golden);
 }
 
@@ -115,7 +115,7 @@ fn what_is_encoded_decodes_and_nothing_else_panics() {
 
 #[test]
 fn a_list_is_no_longer_than_a_batch() {
-    let calls = |count| encode(&to_replica(vec![raft::Call::Hello; count]));
+    let calls = |count| encode(&to_replica(vec![raft::Call::Hello { is_new: false }; count]));
     assert!(decode::<Batch>(&calls(MAX_BATCH_CALLS)).is_ok());
     assert!(decode::<Batch>(&calls(MAX_BATCH_CALLS + 1)).is_err());
     let replies = |count| encode(&BatchReplies::Replica(vec![raft::Reply::Noted; count]));

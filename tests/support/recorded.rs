@@ -1,19 +1,10 @@
 //! What a real etcd 3.4.23 answered to a sequence of requests, and the check
 //! that a server answers alike: `etcd_v2_recorded.jsonl` is the recording.
 
+use gryadka::perseus::IndexOrder;
 use serde_json::Value;
 
 use super::{Answer, form_request, request};
-
-/// How a server numbers changes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum IndexOrder {
-    /// Each key by itself: the numbers cannot be those of the recording.
-    PerKey,
-    /// All keys together, one number a change, as etcd does: the numbers are
-    /// those of the recording, shifted by how many changes came before.
-    Global,
-}
 
 /// Asks all that was recorded, of the servers in turn, and panics when one of
 /// them answers differently. Nothing else may write meanwhile.
@@ -36,7 +27,7 @@ pub fn assert_answers_as_recorded(urls: &[String], order: IndexOrder) {
         match order {
             IndexOrder::PerKey => assert_alike_but_for_indices(name, ours, recorded),
             IndexOrder::Global => {
-                let of_node = |body: &Value| body["node"]["modifiedIndex"].as_u64();
+                let of_node = |body: &Value| body["node"]["modifiedIndex"].as_i64();
                 let first =
                     || of_node(&ours).expect("a first change") - of_node(&recorded).unwrap();
                 let shift = *shift.get_or_insert_with(first);
@@ -67,7 +58,7 @@ fn ask(case: &Value, url: &str) -> Answer {
 fn assert_alike_but_for_indices(name: &str, mut ours: Value, mut recorded: Value) {
     if name == WRONG_INDEX {
         // The cause names the index of the key, which the body has too.
-        recorded["cause"] = cause_of_wrong_index(ours["index"].as_u64().unwrap()).into();
+        recorded["cause"] = cause_of_wrong_index(ours["index"].as_i64().unwrap()).into();
     }
     for body in [&mut ours, &mut recorded] {
         each_index(body, &mut |index| *index = Value::from("an index"));
@@ -75,11 +66,11 @@ fn assert_alike_but_for_indices(name: &str, mut ours: Value, mut recorded: Value
     assert_eq!(ours, recorded, "{name}");
 }
 
-/// The recorded body as it is after more changes. The index 0 of a request
-/// that was not understood stays.
-fn shifted(mut recorded: Value, shift: u64) -> Value {
+/// The recorded body as it is after more changes, or fewer. The index 0 of a
+/// request that was not understood stays.
+fn shifted(mut recorded: Value, shift: i64) -> Value {
     each_index(&mut recorded, &mut |index| {
-        let number = index.as_u64().expect("a number");
+        let number = index.as_i64().expect("a number");
         *index = if number == 0 { 0 } else { number + shift }.into();
     });
     if recorded["cause"] == cause_of_wrong_index(5) {
@@ -90,18 +81,18 @@ fn shifted(mut recorded: Value, shift: u64) -> Value {
 
 const WRONG_INDEX: &str = "swap by wrong index";
 
-fn cause_of_wrong_index(index: u64) -> String {
+fn cause_of_wrong_index(index: i64) -> String {
     format!("[9999 != {index}]")
 }
 
 /// The newest change after a case, as recorded: a change that shows no node
 /// took the next number.
-fn newest_of(case: &Value, before: u64) -> u64 {
+fn newest_of(case: &Value, before: i64) -> i64 {
     let is_write = case["method"] != "GET";
     match (&case["body"]["node"], &case["body"]["errorCode"]) {
         (Value::Null, Value::Null) => before + 1,
         (Value::Null, _) => before,
-        (node, _) if is_write => node["modifiedIndex"].as_u64().expect("a number"),
+        (node, _) if is_write => node["modifiedIndex"].as_i64().expect("a number"),
         _ => before,
     }
 }

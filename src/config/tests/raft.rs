@@ -30,7 +30,7 @@ pub(super) const CLUSTER: &str = r#"{
     "r7": { "node": "n2", "snapshot_dir": "/snap", "settings": { "keep_entries": 0, "v2_default": "linearizable" } },
     "third": { "node": "n3", "id": 3, "join": true }
   },
-  "raft": { "heartbeat_ms": 100, "v2_default": "stale" },
+  "raft": { "heartbeat_ms": 70, "v2_default": "stale" },
   "loads": { "c1": {} }
 }"#;
 
@@ -66,7 +66,7 @@ fn a_good_file_says_what_it_says() {
     assert_eq!(raft.snapshot_dir, Path::new("data/r1-snap"));
     let settings = raft.settings;
     assert_eq!(settings.heartbeat_ms, 50);
-    assert_eq!(settings.election_ms, ElectionTimes { min: 200, max: 400 });
+    assert_eq!(settings.election_ms, ElectionTimes { min: 150, max: 300 });
     assert_eq!(settings.snapshot_entries.get(), 100_000);
     assert_eq!(settings.snapshot_bytes.get(), 64 * 1024 * 1024);
     assert_eq!(settings.keep_entries, 5_000);
@@ -258,7 +258,7 @@ fn times_must_fit() {
         (json!({"heartbeat_ms": 60_001}), "heartbeat_ms: 60001 is out of bounds; use 1 to 60000"),
         (
             json!({"heartbeat_ms": 101}),
-            "election_ms.min: 200 is less than two heartbeats: one late heartbeat would start an election; use 202 or more",
+            "election_ms.min: 150 is less than two heartbeats: one late heartbeat would start an election; use 202 or more",
         ),
         (
             json!({"election_ms": {"min": 300, "max": 300}}),
@@ -323,7 +323,7 @@ fn a_cluster_becomes_its_nodes() {
     assert_eq!(of("n1").snapshot_dir, Path::new("/srv/n1-snap"));
     assert_eq!(of("n2").snapshot_dir, Path::new("/snap"));
 
-    assert_eq!([of("n1"), of("n2")].map(|raft| raft.settings.heartbeat_ms), [100, 100]);
+    assert_eq!([of("n1"), of("n2")].map(|raft| raft.settings.heartbeat_ms), [70, 70]);
     assert_eq!([of("n1"), of("n2")].map(|raft| raft.settings.keep_entries), [5_000, 0]);
     let reads = [of("n1"), of("n2")].map(|raft| raft.settings.v2_default);
     assert_eq!(reads, [ReadDefault::Stale, ReadDefault::Linearizable]);
@@ -402,11 +402,11 @@ fn a_cluster_is_explained_with_its_own_paths() {
             ),
             (
                 &[("/raft/heartbeat_ms", Some(json!(101)))],
-                "raft.election_ms.min: 200 is less than two heartbeats:…",
+                "raft.election_ms.min: 150 is less than two heartbeats:…",
             ),
             (
                 &[("/replicas/r7/settings/heartbeat_ms", Some(json!(101)))],
-                "replicas.r7.settings.election_ms.min: 200 is less than two heartbeats:…",
+                "replicas.r7.settings.election_ms.min: 150 is less than two heartbeats:…",
             ),
             (
                 &[

@@ -1,0 +1,131 @@
+//! What the clients ask: all commands, on values that tell who wrote them.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use gryadka::kv::{Command, Compare, Key, Record, Refusal, VersionedJson};
+use gryadka::perseus::{End, Observation, Seen};
+use gryadka::raft::ReplicaId;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::seq::IteratorRandom;
+use tokio::sync::oneshot;
+use tokio::time::{Duration, Instant, sleep};
+
+use super::world::World;
+
+/// How much later than its deadline an answer may come.
+const LATE: Duration = Duration::from_millis(20);
+
+/// A client asks one thing after the other.
+pub async fn ask(world: Rc<World>, client: u64) {
+    let mut seen = Record::default();
+    let mut count = 0;
+    while !world.is_over() {
+        let pause = world.parameters.think.draw(&mut world.random());
+        sleep(pause).await;
+        let key = world.keys.iter().choose(&mut *world.random()).expect("there is a key").clone();
+        count += 1;
+        let number = client * 1_000_000 + count;
+        let command = draw_command(&mut world.random(), &world.parameters.weights, &seen, number);
+        let patience = world.parameters.patience.draw(&mut world.random());
+        let ids: Vec<ReplicaId> = world.machines.borrow().keys().copied().collect();
+        let id = *ids.iter().choose(&mut *world.random()).expect("there is a machine");
+        if let Some(record) = submit(&world, client, id, key, command, patience).await {
+            seen = record;
+        }
+    }
+}
+
+/// Runs a command on a replica and notes what came of it; gives the record
+/// when that is known. A replica that is down was not asked.
+pub async fn submit(
+    world: &Rc<World>,
+    client: u64,
+    id: ReplicaId,
+    key: Key,
+    command: Command,
+    patience: Duration,
+) -> Option<Record> {
+    let (answer, answered) = oneshot::channel();
+    let deadline = Instant::now() + patience;
+    let operation = {
+        let machines = world.machines.borrow();
+        let life = machines[&id].life.as_ref()?;
+        let replica = life.replica.get()?.clone();
+        let (key, command) = (key.clone(), command.clone());
+        world.note(|| format!("client {client} asks {id}: {command:?} {key}"));
+        let operation =
+            world.history.borrow_mut().call(client, key.clone(), command.clone(), world.tick());
+        life.spawn(async move {
+            // A client that is gone changes nothing.
+            let _ = answer.send(replica.submit(key, command, deadline).await);
+        });
+        operation
+    };
+    world.count(|counts| counts.operations += 1);
+    let answer = answered.await;
+    world.note(|| format!("client {client} hears from {id}: {answer:?}"));
+    if Instant::now() > deadline + LATE {
+        world.fail(format!("replica {id} answers client {client} long after its deadline"));
+    }
+    world.observe(id);
+    let (end, record) = match answer {
+        Ok(Ok(answer)) => {
+            world.count(|counts| counts.done += 1);
+            let outcome = &answer.outcome;
+            world.check(|invariants| invariants.indices_are_unique.shows(&key, outcome));
+            // Indices count the changes of all keys: the model's do not.
+            let value =
+                |record: &Record| Seen { value: Some(record.value.clone()), ..Seen::default() };
+            let observation = Observation {
+                verdict: Some(outcome.verdict),
+                before: value(&outcome.before),
+                after: value(&outcome.after),
+            };
+            (End::Returned { at: world.tick(), observation }, Some(outcome.after.clone()))
+        }
+        Ok(Err(
+            Refusal::Failed(_) | Refusal::Stopping | Refusal::Overloaded | Refusal::TooLarge(_),
+        )) => {
+            world.count(|counts| counts.failed += 1);
+            (End::Failed, None)
+        }
+        // It crashed, or does not know.
+        Ok(Err(Refusal::Unknown(_))) | Err(_) => {
+            world.count(|counts| counts.unknown += 1);
+            (End::Unknown, None)
+        }
+    };
+    world.history.borrow_mut().end(operation, end);
+    record
+}
+
+/// Draws a command. `seen` is what the client saw last; `number` is unique, so
+/// that a value that is lost or comes twice shows. Values are integers, so
+/// that `Add` often finds one.
+fn draw_command(random: &mut SmallRng, weights: &[u32; 9], seen: &Record, number: u64) -> Command {
+    let value = || Bytes::from((number * 1000).to_string());
+    let compare = || Compare { value: seen.value.clone(), index: None };
+    let mut left = random.random_range(0..weights.iter().sum::<u32>());
+    let kind = weights.iter().position(|&weight| {
+        let is_hit = left < weight;
+        left = left.saturating_sub(weight);
+        is_hit
+    });
+    match kind.expect("the draw is below the sum") {
+        0 => Command::Get,
+        1 => Command::Set(value()),
+        2 => Command::Create(value()),
+        3 => Command::Update(value()),
+        4 => Command::CompareAndSwap(compare(), value()),
+        5 => Command::Delete,
+        6 => Command::CompareAndDelete(compare()),
+        7 => Command::Add(random.random_range(1..10)),
+        _ => {
+            let stored = seen.value.as_deref().and_then(VersionedJson::stored_version);
+            let ver = stored.unwrap_or(0);
+            Command::WriteVersion(VersionedJson { ver, val: number.to_string() })
+        }
+    }
+}

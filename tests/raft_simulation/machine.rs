@@ -1,0 +1,219 @@
+//! A machine: a disk, a directory, and the replica that runs on them between
+//! one crash and the next.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gryadka::raft::{
+    Blocking, End, Job, Jobs, Profile, ReplicaId, Settings, Snapshots, State, Store,
+};
+use gryadka::store::MemoryDisk;
+use rand::Rng;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, LocalSet};
+use tokio::time::sleep;
+
+use super::disk::FusedDisk;
+use super::network::{Caller, Line};
+use super::world::World;
+
+pub type Replica = gryadka::raft::Replica<FusedDisk>;
+
+/// What stays of a machine when its replica crashes.
+pub struct Machine {
+    pub disk: FusedDisk,
+    directory: PathBuf,
+    /// The first members, if it is one of them.
+    founders: Option<BTreeMap<ReplicaId, String>>,
+    pub life: Option<Rc<Life>>,
+    lives: u64,
+    /// It was told that it is no member any more, and has ended.
+    pub has_left: bool,
+}
+
+/// A replica between its start and its crash.
+pub struct Life {
+    pub number: u64,
+    /// All that the replica does: what is not here has stopped.
+    tasks: Rc<LocalSet>,
+    runner: AbortHandle,
+    /// Empty until it has started.
+    pub replica: OnceCell<Replica>,
+}
+
+impl Life {
+    /// Does something within the replica; it ends with it.
+    pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(work);
+    }
+}
+
+impl Machine {
+    pub fn new(directory: PathBuf, founders: Option<BTreeMap<ReplicaId, String>>) -> Self {
+        Machine {
+            disk: FusedDisk::new(MemoryDisk::default()),
+            directory,
+            founders,
+            life: None,
+            lives: 0,
+            has_left: false,
+        }
+    }
+
+    /// The replica, if it runs.
+    pub fn replica(&self) -> Option<&Replica> {
+        self.life.as_ref()?.replica.get()
+    }
+}
+
+pub fn url(id: ReplicaId) -> String {
+    format!("http://replica-{id}")
+}
+
+/// Starts the replica of a machine, unless it runs or has left.
+pub fn start(world: &Rc<World>, id: ReplicaId) {
+    let mut machines = world.machines.borrow_mut();
+    let machine = machines.get_mut(&id).expect("the machine is there");
+    if machine.life.is_some() || machine.has_left {
+        return;
+    }
+    machine.lives += 1;
+    let tasks = Rc::new(LocalSet::new());
+    let running = tasks.clone();
+    let run = async move { running.run_until(std::future::pending::<()>()).await };
+    let runner = tokio::task::spawn_local(run).abort_handle();
+    let life = Rc::new(Life { number: machine.lives, tasks, runner, replica: OnceCell::new() });
+    let snapshots = Snapshots::open(&machine.directory, Blocking::AtOnce);
+    let snapshots = snapshots.expect("the directory can be used");
+    let newest = snapshots.newest().map(|(meta, _)| meta);
+    let store = Store::open(machine.disk.clone(), newest, world.bug);
+    let store = store.expect("a disk is right after a crash");
+    let (jobs, queue) = Jobs::queue();
+    let shared = (store.state().clone(), store.log().clone());
+    let caller = Caller { id, life: life.number };
+    life.spawn(write(world.clone(), caller, store, queue));
+    let line = Line { from: caller, network: world.calls.clone() };
+    let settings = settings(world, id, machine.founders.clone());
+    world.note(|| format!("{id} starts, life {}", life.number));
+    let starting = {
+        let (world, life) = (world.clone(), life.clone());
+        async move {
+            match Replica::start(settings, shared, jobs, snapshots, Arc::new(line)).await {
+                Ok(replica) => {
+                    let _ = life.replica.set(replica.clone());
+                    drop(life);
+                    match replica.ended().await {
+                        End::Removed => leave(&world, id),
+                        End::Broken(why) => world.fail(format!("replica {id} is broken: {why}")),
+                    }
+                }
+                // The power may have been cut meanwhile.
+                Err(error) if world.lives(caller) => {
+                    world.fail(format!("replica {id} does not start: {error}"));
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    life.spawn(starting);
+    machine.life = Some(life);
+}
+
+fn settings(
+    world: &World,
+    id: ReplicaId,
+    founders: Option<BTreeMap<ReplicaId, String>>,
+) -> Settings {
+    Settings {
+        id,
+        joins: founders.is_none(),
+        members: founders.unwrap_or_default(),
+        profile: Profile { name: format!("n{id}"), client_url: String::new() },
+        heartbeat: Duration::from_millis(50),
+        election: (Duration::from_millis(150), Duration::from_millis(300)),
+        snapshot_entries: world.parameters.snapshot_entries,
+        snapshot_bytes: 1 << 20,
+        keep_entries: world.parameters.keep_entries,
+        seed: world.random().random(),
+        bug: world.bug,
+    }
+}
+
+/// Does the jobs of a replica in groups, as slow as a disk.
+async fn write(
+    world: Rc<World>,
+    caller: Caller,
+    mut store: Store<FusedDisk>,
+    mut queue: mpsc::Receiver<Job>,
+) {
+    while let Some(job) = queue.recv().await {
+        let latency = world.parameters.storage.draw(&mut world.random());
+        sleep(latency).await;
+        let mut group = vec![job];
+        while let Ok(job) = queue.try_recv() {
+            group.push(job);
+        }
+        world.note(|| format!("{} writes {}", caller.id, group.len()));
+        observe_jobs(&world, caller.id, &group);
+        let written = store.run(group);
+        if let Err(error) = written {
+            match world.machines.borrow()[&caller.id].disk.has_blown() {
+                true => world.count(|counts| counts.crashes_within_a_group += 1),
+                false => world.fail(format!("replica {} cannot write: {error}", caller.id)),
+            }
+            return crash(&world, caller.id);
+        }
+        observe_state(&world, caller.id, store.state());
+        world.observe(caller.id);
+    }
+}
+
+fn observe_jobs(world: &World, id: ReplicaId, jobs: &[Job]) {
+    for job in jobs {
+        match job {
+            Job::Apply(entries, _) => {
+                for (entry, _) in entries {
+                    world.count(|counts| counts.applied += 1);
+                    world.check(|invariants| invariants.entries_never_change.applies(id, entry));
+                }
+            }
+            Job::Install(..) => world.count(|counts| counts.snapshots_installed += 1),
+            Job::Append(..)
+            | Job::SaveVote(..)
+            | Job::Truncate(..)
+            | Job::Purge(..)
+            | Job::Read(..) => {}
+        }
+    }
+}
+
+fn observe_state(world: &World, id: ReplicaId, state: &State<FusedDisk>) {
+    let hash = state.hash().expect("the disk can be read");
+    world.check(|invariants| invariants.states_agree.holds(id, &hash));
+}
+
+/// Cuts the power of a machine. Of what was not durable some may survive.
+pub fn crash(world: &World, id: ReplicaId) {
+    let mut machines = world.machines.borrow_mut();
+    let machine = machines.get_mut(&id).expect("the machine is there");
+    let Some(life) = machine.life.take() else { return };
+    let mut pending = 0;
+    machine.disk = machine.disk.crash(|count| {
+        pending = count;
+        world.random().random_range(0..=count)
+    });
+    life.runner.abort();
+    world.count(|counts| counts.crashes += 1);
+    world.note(|| format!("{id} crashes, {pending} writes are not durable"));
+}
+
+/// Ends the replica of a machine that is no member any more.
+fn leave(world: &World, id: ReplicaId) {
+    crash(world, id);
+    world.machines.borrow_mut().get_mut(&id).expect("the machine is there").has_left = true;
+    world.note(|| format!("{id} leaves"));
+}

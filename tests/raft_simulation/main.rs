@@ -1,0 +1,91 @@
+//! Whole Raft replicas in a world that is unkind and repeatable.
+//!
+//! Replicas with all their parts, openraft among them, run in one process on
+//! virtual time. A seed decides the cluster, what clients ask, what the network
+//! loses, delays, reorders and cuts, who crashes when and what its disk keeps,
+//! and which members come and go. Whatever happens, the clients' history must
+//! be linearizable and the invariants must hold; once the faults end all
+//! members must come to hold the same. Bugs that are planted must be found.
+//!
+//! ```text
+//! cargo test --test raft_simulation                                # 60 seeds
+//! SIM_SEEDS=20000 cargo test --release --test raft_simulation
+//! SIM_SEED=1234 cargo test --test raft_simulation replay -- --nocapture
+//! ```
+
+mod clients;
+mod disk;
+mod faults;
+mod healing;
+mod invariants;
+mod machine;
+mod network;
+mod parameters;
+mod runner;
+mod statistics;
+mod world;
+
+use gryadka::raft::Bug;
+
+use runner::{run, run_many};
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+}
+
+#[test]
+fn every_seed_is_linearizable_and_comes_together_again() {
+    let seeds = number_from_environment("SIM_SEEDS").unwrap_or(60);
+    let many = run_many(0..seeds, None);
+    println!("{seeds} seeds:\n{}", many.statistics);
+    if let Some((seed, why)) = many.first_failure {
+        panic!(
+            "seed {seed}: {why}\nto see it: SIM_SEED={seed} cargo test --test raft_simulation replay -- --nocapture"
+        );
+    }
+}
+
+/// Runs the seed in `SIM_SEED` and prints all that happens.
+#[test]
+fn replay() {
+    let Some(seed) = number_from_environment("SIM_SEED") else { return };
+    let run = run(seed, None, true);
+    println!("{}", run.statistics);
+    run.result.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+}
+
+#[test]
+fn a_seed_repeats_itself() {
+    for seed in 0..10 {
+        let (first, second) = (run(seed, None, false), run(seed, None, false));
+        assert_eq!(first.statistics, second.statistics, "seed {seed}");
+        assert_eq!(first.digest, second.digest, "seed {seed}");
+    }
+}
+
+/// The bug must be found within so many seeds.
+fn is_found(bug: Bug, seeds: u64) {
+    let (seed, why) = run_many(0..seeds, Some(bug)).first_failure.expect("no seed shows the bug");
+    println!("{bug:?} is found by seed {seed}: {why}");
+}
+
+#[test]
+fn finds_votes_that_are_answered_before_they_are_durable() {
+    is_found(Bug::VoteNotDurable, 500);
+}
+
+#[test]
+fn finds_reads_without_a_read_index() {
+    is_found(Bug::ReadWithoutReadIndex, 500);
+}
+
+#[test]
+fn finds_an_applied_index_that_is_stored_apart() {
+    is_found(Bug::AppliedIndexApart, 500);
+}
+
+#[test]
+fn finds_snapshots_over_newer_state() {
+    is_found(Bug::SnapshotOverNewerState, 500);
+}

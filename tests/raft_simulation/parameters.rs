@@ -1,0 +1,117 @@
+//! What one seed draws for itself: the cluster, the network, the clients.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::SmallRng;
+
+/// A range of times in milliseconds of virtual time.
+#[derive(Clone, Copy, Debug)]
+pub struct Span(pub u64, pub u64);
+
+impl Span {
+    pub fn draw(self, random: &mut SmallRng) -> Duration {
+        Duration::from_millis(random.random_range(self.0..=self.1))
+    }
+}
+
+/// How unkind the network is.
+#[derive(Clone, Debug)]
+pub struct NetworkParameters {
+    pub loss: f64,
+    /// How often a message arrives though its sender has given it up.
+    pub late: f64,
+    /// How often who waits is told at once that no reply will come.
+    pub told: f64,
+    pub delay: Span,
+    /// How often a message takes far longer.
+    pub slow: f64,
+    pub slow_delay: Span,
+}
+
+impl NetworkParameters {
+    /// A network without faults.
+    pub fn calm() -> Self {
+        NetworkParameters {
+            loss: 0.0,
+            late: 0.0,
+            told: 1.0,
+            delay: Span(1, 3),
+            slow: 0.0,
+            slow_delay: Span(1, 1),
+        }
+    }
+}
+
+/// The parameters of one seed.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    pub founders: u64,
+    pub clients: u64,
+    pub keys: usize,
+    /// How long clients ask and faults come.
+    pub duration: Duration,
+    pub network: NetworkParameters,
+    /// How long a group of writes takes.
+    pub storage: Span,
+    /// The time from one fault to the next.
+    pub fault: Span,
+    pub outage: Span,
+    /// How often a fault is a crash, and not a cut in the network.
+    pub crashes: f64,
+    /// The time from one change of members to the next.
+    pub change: Span,
+    pub think: Span,
+    pub patience: Span,
+    /// How often each kind of command is chosen.
+    pub weights: [u32; 9],
+    pub snapshot_entries: u64,
+    pub keep_entries: u64,
+}
+
+impl Parameters {
+    pub fn draw(random: &mut SmallRng) -> Parameters {
+        let mut weights = [0; 9];
+        weights.iter_mut().for_each(|weight| *weight = random.random_range(0..4));
+        weights[0] += random.random_range(1..8);
+        weights[1] += 1;
+        let mut drawn = Parameters {
+            founders: *pick(random, &[1, 2, 3, 3, 3, 3, 4, 5]),
+            clients: random.random_range(2..=6),
+            keys: random.random_range(1..=3),
+            duration: Duration::from_millis(random.random_range(2_000..6_000)),
+            network: NetworkParameters {
+                loss: *pick(random, &[0.0, 0.0, 0.01, 0.05, 0.15]),
+                late: *pick(random, &[0.0, 0.01, 0.05]),
+                told: *pick(random, &[0.0, 0.5, 1.0]),
+                delay: Span(1, *pick(random, &[2, 5, 20])),
+                slow: *pick(random, &[0.0, 0.01, 0.1]),
+                slow_delay: Span(10, 400),
+            },
+            storage: Span(0, *pick(random, &[1, 3, 10])),
+            fault: Span(100, random.random_range(300..2_000)),
+            outage: Span(10, random.random_range(100..1_500)),
+            crashes: random.random_range(0.2..0.8),
+            change: Span(200, random.random_range(500..3_000)),
+            think: Span(1, *pick(random, &[5, 20, 100])),
+            patience: Span(50, *pick(random, &[200, 500, 1_000])),
+            weights,
+            snapshot_entries: random.random_range(10..=80),
+            keep_entries: random.random_range(0..=10),
+        };
+        if random.random_bool(0.3) {
+            // Replicas blink: outages are shorter than the way of a message, so
+            // that what was sent before a crash arrives after it.
+            drawn.crashes = 0.95;
+            drawn.fault = Span(20, 200);
+            drawn.outage = Span(1, 10);
+            drawn.network.slow = 0.2;
+            drawn.network.slow_delay = Span(10, 100);
+        }
+        drawn
+    }
+}
+
+fn pick<'a, T>(random: &mut SmallRng, choices: &'a [T]) -> &'a T {
+    &choices[random.random_range(0..choices.len())]
+}
