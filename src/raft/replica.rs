@@ -361,9 +361,9 @@ impl<D: Disk> Replica<D> {
             Received::Whole(file) => file,
         };
         if is_planted(self.settings.bug, Bug::SnapshotOverNewerState) {
+            let (meta, snapshot) = (meta.clone(), snapshot.clone());
             let install = self.jobs.run(|done| Job::Install(meta, snapshot, done)).await;
             install.map_err(|error| error.to_string())?;
-            return Ok(SnapshotReply::Installed { vote });
         }
         let snapshot = openraft::storage::Snapshot { meta, snapshot };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;

@@ -159,12 +159,10 @@ impl<D: Disk> Store<D> {
                     group.flushed.push(done);
                 }
                 Job::SaveVote(vote, done) => {
-                    group.writes.put(Space::Meta, fact::VOTE, encode(&vote));
                     if is_planted(self.bug, Bug::VoteNotDurable) {
-                        self.disk.commit(std::mem::take(&mut group.writes), Durability::Later)?;
-                        self.lock().vote = Some(vote);
-                        let _ = done.send(());
+                        self.forget_to_wait(vote, done)?;
                     } else {
+                        group.writes.put(Space::Meta, fact::VOTE, encode(&vote));
                         group.vote = Some(vote);
                         group.done.push(done);
                     }
@@ -195,6 +193,16 @@ impl<D: Disk> Store<D> {
         }
         self.delete_purged(&mut group)?;
         self.finish(&mut group)
+    }
+
+    /// [`Bug::VoteNotDurable`].
+    fn forget_to_wait(&self, vote: Vote, done: oneshot::Sender<()>) -> Result<(), StoreError> {
+        let mut writes = Writes::default();
+        writes.put(Space::Meta, fact::VOTE, encode(&vote));
+        self.disk.commit(writes, Durability::Later)?;
+        self.lock().vote = Some(vote);
+        let _ = done.send(());
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, LogIndex> {

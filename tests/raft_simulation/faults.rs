@@ -12,12 +12,15 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use super::machine::{crash, start, url};
+use super::parameters::Span;
 use super::world::World;
 
 /// The ids of new members end here.
 const LAST_ID: ReplicaId = 9;
 /// How many members there are at most.
 const MAX_MEMBERS: usize = 5;
+/// Shorter than most messages take.
+const MOMENT: Span = Span(1, 5);
 /// How long an operator waits.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -56,6 +59,18 @@ async fn crash_for(world: Rc<World>, id: ReplicaId, outage: Duration) {
         // Without writes, it crashes all the same.
         sleep(Duration::from_millis(200)).await;
     }
+    crash(&world, id);
+    sleep(outage).await;
+    start(&world, id);
+}
+
+/// Crashes a replica in a moment, for a moment.
+pub async fn blink(world: Rc<World>, id: ReplicaId) {
+    let (pause, outage) = {
+        let mut random = world.random();
+        (MOMENT.draw(&mut random), MOMENT.draw(&mut random))
+    };
+    sleep(pause).await;
     crash(&world, id);
     sleep(outage).await;
     start(&world, id);

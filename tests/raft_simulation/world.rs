@@ -8,15 +8,15 @@ use std::rc::Rc;
 
 use gryadka::kv::Key;
 use gryadka::perseus::{History, check};
-use gryadka::raft::{Bug, Call, ReplicaId, Reply};
-use rand::SeedableRng;
+use gryadka::raft::{Bug, Call, ReplicaId, Reply, Vote};
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
 use super::clients::ask;
-use super::faults::{change_members, disturb};
+use super::faults::{blink, change_members, disturb};
 use super::healing::heal;
 use super::invariants::Invariants;
 use super::machine::{Machine, crash, start, url};
@@ -61,7 +61,7 @@ pub struct Run {
 /// Runs a seed; its snapshots go into the directory.
 pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool) -> Run {
     let mut random = SmallRng::seed_from_u64(seed);
-    let parameters = Parameters::draw(&mut random);
+    let parameters = Parameters::draw(&mut random, bug);
     let (calls, queue) = mpsc::unbounded_channel();
     let keys = (0..parameters.keys).map(|i| Key::try_from(format!("k{i}").as_str()));
     let world = Rc::new(World {
@@ -215,6 +215,15 @@ impl World {
         }
     }
 
+    /// Notes that a replica votes.
+    pub fn votes(self: &Rc<Self>, voter: ReplicaId, vote: &Vote) {
+        let (term, on) = (vote.leader_id.term, vote.leader_id.voted_for);
+        self.check(|invariants| invariants.one_vote_a_term.votes(voter, term, on));
+        if !self.is_over() && self.random().random_bool(self.parameters.voters_crash) {
+            spawn_local(blink(self.clone(), voter));
+        }
+    }
+
     /// Has a replica serve a call, if it runs.
     pub fn serve(
         self: &Rc<Self>,
@@ -227,7 +236,7 @@ impl World {
         let replica = life.replica.get()?.clone();
         let (answer, answered) = oneshot::channel();
         let vote = match &call {
-            Call::Vote(rpc) => Some(rpc.vote.leader_id),
+            Call::Vote(rpc) => Some(rpc.vote),
             _ => None,
         };
         let world = self.clone();
@@ -236,10 +245,7 @@ impl World {
             if let (Some(candidate), Reply::Voted(voted)) = (vote, &reply)
                 && voted.vote_granted
             {
-                world.check(|invariants| {
-                    let (term, on) = (candidate.term, candidate.voted_for);
-                    invariants.one_vote_a_term.votes(to, term, on)
-                });
+                world.votes(to, &candidate);
             }
             // Who asked may have crashed.
             let _ = answer.send(reply);
