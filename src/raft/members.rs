@@ -15,9 +15,10 @@ use openraft::metrics::RaftMetrics;
 use openraft::{ChangeMembers, Membership};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::leader::{Attempt, Unled};
 use super::message::{Call, ChangeError, Changed, Lane, MemberChange, Reply};
 use super::peers::Unanswered;
-use super::replica::{Attempt, End, Replica, Unled};
+use super::replica::{End, Replica};
 use super::state::Members;
 use super::store::lock;
 use super::types::{Member, ReplicaId, Request, Types};
