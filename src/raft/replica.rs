@@ -34,7 +34,7 @@ use super::state::State;
 use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
 use super::types::{Member, ReplicaId, Request, Types};
-use crate::kv::{Answer, Command, Key, Listed, Refusal, Scope};
+use crate::kv::{Answer, Command, Key, Refusal};
 use crate::store::{Disk, Received};
 
 /// Why a replica does not start.
@@ -177,17 +177,6 @@ impl<D: Disk> Replica<D> {
         };
         let reply = self.at_leader(deadline, Lane::Forward, here, call, parse);
         reply.await?
-    }
-
-    /// Lists the records under a prefix as they are now.
-    pub async fn list(
-        &self,
-        prefix: &str,
-        scope: Scope,
-        deadline: Instant,
-    ) -> Result<Listed, Refusal> {
-        self.catch_up(deadline).await?;
-        self.state.list(prefix, scope)
     }
 
     /// Waits until all that was done before now is applied here.
