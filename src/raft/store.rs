@@ -4,12 +4,14 @@
 //! groups: what has queued while the last group was written. A group is
 //! written so (design: group commit):
 //!
-//! 1. Entries that are committed are applied: the records they change and the
-//!    applied index go to the disk in one write, without waiting for it, since
-//!    after a crash the log brings them back. Then the clients are answered.
-//! 2. Entries, votes and truncations of the log go to the disk in one write,
+//! 1. Entries, votes and truncations of the log go to the disk in one write,
 //!    which is waited for. Only then does openraft hear of them: "before
 //!    responding to RPCs" (§5, figure 2).
+//! 2. Entries that are committed are applied: the records they change and the
+//!    applied index go to the disk in one write, without waiting for it, since
+//!    after a crash the log brings them back. Then the clients are answered.
+//!    What the log got before in the same group is written before, so that the
+//!    log is never behind the state.
 //!
 //! Writes become durable in the order in which they were made, so that what a
 //! purge removes from the log is durable in the records.
@@ -179,6 +181,8 @@ impl<D: Disk> Store<D> {
                     let _ = answer.send(self.read_log(range, max_bytes)?);
                 }
                 Job::Apply(entries, done) => {
+                    // What is applied must be in the log after a crash too.
+                    self.disk.commit(std::mem::take(&mut group.writes), Durability::Later)?;
                     self.apply(entries)?;
                     let _ = done.send(());
                 }
@@ -210,7 +214,8 @@ impl<D: Disk> Store<D> {
     /// Makes what the group has written durable, then tells.
     fn finish(&mut self, group: &mut Group) -> Result<(), StoreError> {
         let Group { writes, vote, last_appended, flushed, done } = std::mem::take(group);
-        if !writes.is_empty() {
+        // What was written before its turn may have to be waited for.
+        if !writes.is_empty() || !flushed.is_empty() || !done.is_empty() {
             self.disk.commit(writes, Durability::Now)?;
         }
         {

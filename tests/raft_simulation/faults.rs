@@ -7,7 +7,7 @@ use std::time::Duration;
 use gryadka::raft::{Changed, MemberChange, ReplicaId};
 use rand::Rng;
 use rand::seq::IteratorRandom;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
@@ -64,16 +64,21 @@ async fn crash_for(world: Rc<World>, id: ReplicaId, outage: Duration) {
     start(&world, id);
 }
 
-/// Crashes a replica in a moment, for a moment.
-pub async fn blink(world: Rc<World>, id: ReplicaId) {
-    let (pause, outage) = {
-        let mut random = world.random();
-        (MOMENT.draw(&mut random), MOMENT.draw(&mut random))
-    };
-    sleep(pause).await;
-    crash(&world, id);
-    sleep(outage).await;
-    start(&world, id);
+/// Crashes replicas in a moment, for a moment.
+pub async fn blink(world: Rc<World>, mut blinkers: mpsc::UnboundedReceiver<ReplicaId>) {
+    while let Some(id) = blinkers.recv().await {
+        let world = world.clone();
+        spawn_local(async move {
+            let (pause, outage) = {
+                let mut random = world.random();
+                (MOMENT.draw(&mut random), MOMENT.draw(&mut random))
+            };
+            sleep(pause).await;
+            crash(&world, id);
+            sleep(outage).await;
+            start(&world, id);
+        });
+    }
 }
 
 /// Cuts one replica, or a group, off from the rest: in one direction or both.

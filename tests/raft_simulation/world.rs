@@ -33,6 +33,8 @@ pub struct World {
     ticks: Cell<u64>,
     pub network: Network,
     pub calls: mpsc::UnboundedSender<Envelope>,
+    /// Who is to crash for a moment.
+    blinking: mpsc::UnboundedSender<ReplicaId>,
     pub machines: RefCell<BTreeMap<ReplicaId, Machine>>,
     pub keys: Vec<Key>,
     pub history: RefCell<History>,
@@ -63,6 +65,7 @@ pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool
     let mut random = SmallRng::seed_from_u64(seed);
     let parameters = Parameters::draw(&mut random, bug);
     let (calls, queue) = mpsc::unbounded_channel();
+    let (blinking, blinkers) = mpsc::unbounded_channel();
     let keys = (0..parameters.keys).map(|i| Key::try_from(format!("k{i}").as_str()));
     let world = Rc::new(World {
         bug,
@@ -71,6 +74,7 @@ pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool
         ticks: Cell::default(),
         network: Network::new(parameters.network.clone()),
         calls,
+        blinking,
         machines: RefCell::default(),
         keys: keys.collect::<Result<_, _>>().expect("these are good keys"),
         history: RefCell::default(),
@@ -82,6 +86,7 @@ pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool
         parameters,
     });
     let carrier = spawn_local(carry(world.clone(), queue));
+    let blinker = spawn_local(blink(world.clone(), blinkers));
     world.note(|| format!("{:?}", world.parameters));
     tokio::select! {
         biased;
@@ -89,6 +94,7 @@ pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool
         () = world.live(directory) => {}
     }
     carrier.abort();
+    blinker.abort();
     let ids: Vec<ReplicaId> = world.machines.borrow().keys().copied().collect();
     // The replicas hold the world, and it them.
     ids.into_iter().for_each(|id| crash(&world, id));
@@ -216,11 +222,12 @@ impl World {
     }
 
     /// Notes that a replica votes.
-    pub fn votes(self: &Rc<Self>, voter: ReplicaId, vote: &Vote) {
+    pub fn votes(&self, voter: ReplicaId, vote: &Vote) {
         let (term, on) = (vote.leader_id.term, vote.leader_id.voted_for);
         self.check(|invariants| invariants.one_vote_a_term.votes(voter, term, on));
         if !self.is_over() && self.random().random_bool(self.parameters.voters_crash) {
-            spawn_local(blink(self.clone(), voter));
+            // The queue lasts as long as the world.
+            let _ = self.blinking.send(voter);
         }
     }
 
