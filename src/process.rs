@@ -13,7 +13,10 @@ use crate::node;
 /// Logs to standard error: what `RUST_LOG` says, or else what matters to an
 /// operator.
 pub fn start_log() {
-    let filter = "info,fjall=warn,lsm_tree=warn,actix_server=warn,openraft=error,tracing=warn";
+    // openraft calls it an error when a change of members must be finished by
+    // another leader, which then does so.
+    let filter = "info,fjall=warn,lsm_tree=warn,actix_server=warn,openraft=error,\
+                  openraft::raft::api::management=off,tracing=warn";
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
 }
 

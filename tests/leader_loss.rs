@@ -187,8 +187,8 @@ fn cut_hosts_off() {
     for is_leader in [true, false] {
         let who = if is_leader { "leader" } else { "follower" };
         let (mut at_cut, mut at_return, mut back) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..rounds("CUTS", 3) {
-            (0..3).for_each(|node| writers.wait_for(node, 50));
+        for _ in 0..rounds("CUTS", 2) {
+            (0..3).for_each(|node| writers.wait_for(node, 20));
             let leader = replicas.leader();
             let gone = if is_leader { leader } else { (leader + 1) % 3 };
             let [cut_gap, return_gap, own] = cut_off_for_a_while(&replicas, &writers, gone);
@@ -202,7 +202,9 @@ fn cut_hosts_off() {
         let own = show(&format!("{who} back: until its own connection goes on"), &mut back);
         assert_within(Duration::from_secs(1), "CUTS", cut);
         assert_within(Duration::from_millis(200), "CUTS", returned);
-        assert_within(Duration::from_secs(1), "CUTS", own);
+        // What it had under way is lost with its connections, or comes when
+        // they try again.
+        assert_within(Duration::from_secs(3), "CUTS", own);
     }
     writers.finish();
 }
@@ -226,7 +228,7 @@ fn cut_off_for_a_while(replicas: &Replicas, writers: &Writers, gone: usize) -> [
     let term = replicas.term();
     let healed = Instant::now();
     cut(gone, false);
-    writers.wait_for(gone, 50);
+    writers.wait_for(gone, 20);
     wait_for_the_others(writers, gone);
     assert_eq!(replicas.term(), term, "the return called for an election");
     [at_cut, others_gap(healed), writers.next(gone, healed)]

@@ -104,6 +104,20 @@ impl Terminals {
         self.curl(&format!("curl http://127.0.0.1:{through}2380/{id} -XDELETE"))
     }
 
+    /// Removes a member, and asks again where nobody can tell what came of it, as
+    /// on a machine that is too busy to answer in time.
+    fn remove_surely(&self, through: u64, id: u64) {
+        let mut answer = self.remove(through, id);
+        wait_until("the removal is answered", || {
+            let is_answered = ![503, 504].contains(&answer.1);
+            if !is_answered {
+                answer = self.remove(through, id);
+            }
+            is_answered
+        });
+        assert_eq!(answer, (String::new(), 204));
+    }
+
     fn leader(&self, through: u64) -> Option<u64> {
         let answer = request("GET", &format!("{}/v2/members/leader", self.url(through)), None);
         answer.ok()?.json()["id"].as_str().map(|id| id.parse().expect("a small number"))
@@ -219,7 +233,7 @@ fn a_member_that_was_down_when_it_was_removed_learns_it() {
     let mut terminals = Terminals::of_procfile();
     terminals.members.get_mut(&3).unwrap().kill();
     terminals.wait_for_leader(1);
-    assert_eq!(terminals.remove(1, 3).1, 204);
+    terminals.remove_surely(1, 3);
     let command = procfile().find(|(id, _)| *id == 3).unwrap().1;
     terminals.launch(3, command);
     terminals.expect_farewell(3);
@@ -231,7 +245,10 @@ fn a_leader_that_removes_itself_leaves_a_cluster_that_serves() {
     let mut terminals = Terminals::of_procfile();
     let leader = terminals.wait_for_leader(1);
     let other = 1 + leader % 3;
-    assert_eq!(terminals.remove(leader, leader).1, 204);
+    let (body, status) = terminals.remove(leader, leader);
+    assert!([204, 503, 504].contains(&status), "{status} {body}");
+    // Who lost the answer may ask again.
+    terminals.remove_surely(other, leader);
     assert_eq!(terminals.put(other, "k", "v"), 204);
     terminals.expect_farewell(leader);
     assert_eq!(terminals.members(other).len(), 2);
@@ -260,7 +277,7 @@ fn what_would_harm_the_cluster_is_refused() {
     refused(terminals.remove(one, other), "no majority");
     assert_eq!(terminals.members(one).len(), 3);
     // But the one that is down may go; its id may never come back.
-    assert_eq!(terminals.remove(one, down).1, 204);
+    terminals.remove_surely(one, down);
     refused(terminals.add(other, down), "never used");
     assert_eq!(terminals.put(other, "k", "v"), 204);
 }

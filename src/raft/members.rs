@@ -15,9 +15,10 @@ use openraft::metrics::RaftMetrics;
 use openraft::{ChangeMembers, Membership};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::leader::{Attempt, Unled};
 use super::message::{Call, ChangeError, Changed, Lane, MemberChange, Reply};
 use super::peers::Unanswered;
-use super::replica::{Attempt, End, Replica, Unled};
+use super::replica::{End, Replica};
 use super::state::Members;
 use super::store::lock;
 use super::types::{Member, ReplicaId, Request, Types};
@@ -28,7 +29,7 @@ type ChangeResult = Result<Changed, ChangeError>;
 
 /// How often a replica looks after itself.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a change waits for another one, and for a new member to answer.
+/// How long a change waits for another one, and for members to answer.
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(1);
 /// A learner this many entries behind has caught up: they take less time than
 /// an election.
@@ -165,6 +166,10 @@ impl<D: Disk> Replica<D> {
         deadline: Instant,
     ) -> Attempt<ChangeResult> {
         let membership = members.membership.membership();
+        if members.retired.contains(&id) {
+            // Also an attempt that another leader finished is made again.
+            return Attempt::Done(Ok(Changed::Done));
+        }
         if membership.get_node(&id).is_none() {
             let why = format!("there is no member {id}");
             return Attempt::Done(Err(ChangeError::NotFound(why)));
@@ -179,9 +184,7 @@ impl<D: Disk> Replica<D> {
         if rest.is_empty() {
             return conflict(&format!("member {id} is the last one"));
         }
-        // The rest must be able to commit its own first entry.
-        let alive = self.alive();
-        let count = rest.iter().filter(|voter| alive.contains(voter)).count();
+        let count = self.count_alive(&rest, deadline).await;
         if count <= rest.len() / 2 {
             return conflict(&format!(
                 "only {count} of the other {} voters answer, which is no majority; start them, or \
@@ -200,6 +203,19 @@ impl<D: Disk> Replica<D> {
             }
         }
         self.commit(ChangeMembers::RemoveVoters(BTreeSet::from([id])), deadline).await
+    }
+
+    /// How many of these voters live. They must be able to commit their own first
+    /// entry, so a leader that is new or busy gives them time to be a majority.
+    async fn count_alive(&self, voters: &BTreeSet<ReplicaId>, deadline: Instant) -> usize {
+        let soon = deadline.min(Instant::now() + NEWCOMER_PATIENCE);
+        loop {
+            let count = voters.intersection(&self.alive()).count();
+            if count > voters.len() / 2 || Instant::now() + TICK >= soon {
+                return count;
+            }
+            sleep(TICK).await;
+        }
     }
 
     /// The members that have answered this leader within an election time.

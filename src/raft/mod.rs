@@ -12,11 +12,12 @@
 //! | [`message`] | what replicas say to each other, and on which lane |
 //! | `store` | what is on the disk before what is answered |
 //! | `log_store`, `log_tail` | the log as openraft reads and writes it |
-//! | `state`, `state_machine` | what entries do to records: [`kv::apply`](crate::kv::apply()) |
+//! | `application`, `state`, `state_machine` | what entries do to records: [`kv::apply`](crate::kv::apply()) |
 //! | `snapshot` | files of all records, for members that are far behind |
 //! | `network` | openraft's messages on their way |
 //! | `runtime`, `watch` | tokio, made to repeat itself for the simulator |
-//! | `replica` | who answers a client: outcomes, forwarding, hand-over |
+//! | `replica` | what clients and other replicas ask; start, hand-over |
+//! | `leader` | outcomes, and forwarding to whoever leads |
 //! | `reads` | one read index for all reads that wait |
 //! | `members` | members come, catch up, and go for good |
 //!
@@ -44,6 +45,8 @@
 //! Reads of a leader's lease, learners that stay learners, witnesses, and
 //! changing a member's address: remove it and add another.
 
+mod application;
+mod leader;
 mod log_store;
 mod log_tail;
 mod members;
@@ -54,6 +57,7 @@ mod planted;
 mod reads;
 mod replica;
 mod runtime;
+mod settings;
 mod snapshot;
 mod state;
 mod state_machine;
@@ -61,14 +65,16 @@ mod store;
 mod types;
 mod watch;
 
+pub use leader::Unled;
 pub use log_store::{Jobs, LogStore};
 pub use message::{
     Call, ChangeError, Changed, Lane, MemberChange, Reply, SnapshotChunk, SnapshotReply,
 };
 pub use peers::{Peers, Unanswered};
 pub use planted::Bug;
-pub use replica::{End, Handle, Replica, Settings, StartError, Unled};
+pub use replica::{End, Handle, Replica, StartError};
 pub use runtime::Runtime;
+pub use settings::Settings;
 pub use snapshot::{Blocking, Snapshots};
 pub use state::{Applied, Members, State, StateHash};
 pub use state_machine::{SnapshotBuilder, StateMachine};

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::leader::Unled;
 use super::message::{Call, Lane, Reply};
-use super::replica::{Replica, Unled};
+use super::replica::Replica;
 use crate::kv::{LogPosition, Refusal};
 use crate::store::Disk;
 

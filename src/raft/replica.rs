@@ -13,59 +13,29 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::error::{
-    ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
-};
+use openraft::error::{InitializeError, RaftError};
 use openraft::metrics::RaftMetrics;
-use openraft::raft::ReadPolicy;
-use openraft::{Config, Raft, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::leader::Attempt;
 use super::log_store::{Jobs, LogStore};
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::network::Network;
-use super::peers::{Peers, Unanswered};
+use super::peers::Peers;
 use super::planted::{Bug, is_planted};
 use super::reads::Reads;
 use super::runtime::Runtime;
+use super::settings::{Settings, config};
 use super::snapshot::Snapshots;
-use super::state::{State, position};
+use super::state::State;
 use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
-use super::types::{Member, Profile, ReplicaId, Request, Response, Types};
-use crate::kv::{Answer, Command, Key, Listed, LogPosition, Refusal, Scope};
+use super::types::{Member, ReplicaId, Request, Types};
+use crate::kv::{Answer, Command, Key, Refusal};
 use crate::store::{Disk, Received};
-
-/// How a replica is set up.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Its id.
-    pub id: ReplicaId,
-    /// The peer listeners of the first members, this one among them, or those
-    /// that are known of a cluster that it joins.
-    pub members: BTreeMap<ReplicaId, String>,
-    /// Whether it waits for a running cluster to add it, instead of founding
-    /// one, when it has no data.
-    pub joins: bool,
-    /// What it tells the others about itself.
-    pub profile: Profile,
-    /// How often a leader shows that it lives.
-    pub heartbeat: Duration,
-    /// How long a follower waits for that, at least and at most.
-    pub election: (Duration, Duration),
-    /// A snapshot is made after so many entries.
-    pub snapshot_entries: u64,
-    /// A snapshot is made when the log has grown by so much, in bytes.
-    pub snapshot_bytes: u64,
-    /// How many entries stay behind a snapshot, for members that are slow.
-    pub keep_entries: u64,
-    /// What election times are drawn from.
-    pub seed: u64,
-    /// A bug that a test has planted.
-    pub bug: Option<Bug>,
-}
 
 /// Why a replica does not start.
 #[derive(Debug, thiserror::Error)]
@@ -98,32 +68,6 @@ pub enum End {
     Removed,
     /// A rule of Raft was broken, or its storage has failed.
     Broken(String),
-}
-
-/// What a replica's leader did not answer.
-#[derive(Clone, Debug)]
-pub enum Unled {
-    /// Certainly nothing was done.
-    Failed(String),
-    /// Something may have been done.
-    Lost(String),
-}
-
-impl From<Unled> for Refusal {
-    fn from(unled: Unled) -> Self {
-        match unled {
-            Unled::Failed(why) => Refusal::Failed(why),
-            Unled::Lost(why) => Refusal::Unknown(why),
-        }
-    }
-}
-
-/// What came of trying here what only a leader can do.
-pub enum Attempt<T> {
-    /// This.
-    Done(T),
-    /// Nothing: somebody else leads.
-    Elsewhere(Option<ReplicaId>),
 }
 
 /// openraft's own handle of a replica.
@@ -163,11 +107,6 @@ pub struct Inner<D: Disk> {
 
 /// How long a new replica waits for the others to tell whether they know it.
 const HELLO_PATIENCE: Duration = Duration::from_millis(300);
-/// How long a leader that was deposed may take to answer what it has done.
-const LAST_ANSWERS: Duration = Duration::from_millis(150);
-/// How long to wait before somebody else is asked who leads.
-const PAUSE: Duration = Duration::from_millis(20);
-
 impl<D: Disk> Replica<D> {
     /// Starts a replica on what a store holds; whoever calls runs the jobs of
     /// the store meanwhile. Must be called within a `LocalSet`.
@@ -238,17 +177,6 @@ impl<D: Disk> Replica<D> {
         };
         let reply = self.at_leader(deadline, Lane::Forward, here, call, parse);
         reply.await?
-    }
-
-    /// Lists the records under a prefix as they are now.
-    pub async fn list(
-        &self,
-        prefix: &str,
-        scope: Scope,
-        deadline: Instant,
-    ) -> Result<Listed, Refusal> {
-        self.catch_up(deadline).await?;
-        self.state.list(prefix, scope)
     }
 
     /// Waits until all that was done before now is applied here.
@@ -361,9 +289,9 @@ impl<D: Disk> Replica<D> {
             Received::Whole(file) => file,
         };
         if is_planted(self.settings.bug, Bug::SnapshotOverNewerState) {
+            let (meta, snapshot) = (meta.clone(), snapshot.clone());
             let install = self.jobs.run(|done| Job::Install(meta, snapshot, done)).await;
             install.map_err(|error| error.to_string())?;
-            return Ok(SnapshotReply::Installed { vote });
         }
         let snapshot = openraft::storage::Snapshot { meta, snapshot };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
@@ -402,183 +330,6 @@ impl<D: Disk> Replica<D> {
         let replication = metrics.replication.as_ref()?;
         let voters = metrics.membership_config.membership().voter_ids().filter(|id| *id != me);
         voters.max_by_key(|id| replication.get(id).copied().flatten())
-    }
-
-    /// Appends a request, if this replica leads.
-    pub(super) async fn append(
-        &self,
-        request: Request,
-        deadline: Instant,
-    ) -> Attempt<Result<(Response, LogPosition), Refusal>> {
-        let unknown = |why: &str| Attempt::Done(Err(Refusal::Unknown(why.into())));
-        let Ok(result) = timeout_at(deadline, self.raft.client_write(request)).await else {
-            return unknown("no quorum of replicas took it in time; it may still take effect");
-        };
-        match result {
-            Ok(written) => Attempt::Done(Ok((written.data, position(&written.log_id)))),
-            Err(RaftError::APIError(error)) => match error {
-                ClientWriteError::ForwardToLeader(forward) => Attempt::Elsewhere(forward.leader_id),
-                ClientWriteError::LogEntryDiscarded(_) => {
-                    unknown("another replica took the lead meanwhile; it may have taken effect")
-                }
-                ClientWriteError::ChangeMembershipError(_)
-                | ClientWriteError::PreconditionFailed(_) => {
-                    Attempt::Done(Err(Refusal::Failed(error.to_string())))
-                }
-            },
-            Err(RaftError::Fatal(error)) => {
-                unknown(&format!("the replica has stopped: {error}; it may have taken effect"))
-            }
-        }
-    }
-
-    /// Appends a command, if this replica leads.
-    async fn write(&self, request: Request, deadline: Instant) -> Attempt<Result<Answer, Refusal>> {
-        match self.append(request, deadline).await {
-            Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
-            Attempt::Done(Err(refusal)) => Attempt::Done(Err(refusal)),
-            Attempt::Done(Ok((Response::Applied { outcome, index }, position))) => {
-                Attempt::Done(Ok(Answer { outcome, index, position: Some(position) }))
-            }
-            Attempt::Done(Ok((Response::Nothing, _))) => unreachable!("a command has an outcome"),
-        }
-    }
-
-    /// Makes sure that this replica still leads; gives the index that a read
-    /// which began before must have applied.
-    pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
-        if is_planted(self.settings.bug, Bug::ReadWithoutReadIndex)
-            && self.leader() == Some(self.settings.id)
-            && let Some(position) = self.state.summary().applied.position()
-        {
-            return Attempt::Done(position);
-        }
-        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => Attempt::Done(position(linearizer.read_log_id().log_id())),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(ForwardToLeader {
-                leader_id,
-                ..
-            }))) => Attempt::Elsewhere(leader_id),
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))
-            | Err(RaftError::Fatal(_)) => Attempt::Elsewhere(None),
-        }
-    }
-
-    /// Does here, or has the leader do, what only a leader can; looks for one
-    /// until the deadline.
-    pub(super) async fn at_leader<T>(
-        &self,
-        deadline: Instant,
-        lane: Lane,
-        here: impl AsyncFn() -> Attempt<T>,
-        call: impl Fn(u32) -> Call,
-        parse: impl Fn(Reply) -> Option<T>,
-    ) -> Result<T, Unled> {
-        let me = self.settings.id;
-        let mut leader = self.leader();
-        loop {
-            let why;
-            let hint = match leader.filter(|leader| *leader != me) {
-                None => match here().await {
-                    Attempt::Done(result) => return Ok(result),
-                    Attempt::Elsewhere(hint) => {
-                        why = "no leader is known that a quorum follows".to_string();
-                        hint
-                    }
-                },
-                Some(leader) => {
-                    let members = self.state.members();
-                    let url = self.url_of(leader, &members);
-                    let patience = deadline.saturating_duration_since(Instant::now());
-                    let call = call(patience.as_millis() as u32);
-                    let reply = self.peers.call(leader, &url, lane, call, patience);
-                    match self.while_it_leads(leader, reply).await {
-                        Err(Unanswered::Lost(why)) => return Err(Unled::Lost(why)),
-                        Err(Unanswered::NotSent(reason)) => {
-                            why = reason;
-                            None
-                        }
-                        Ok(Reply::NotLeader { leader }) => {
-                            why = "no leader is known that a quorum follows".to_string();
-                            leader
-                        }
-                        Ok(Reply::Removed) => {
-                            self.ended.send_replace(Some(End::Removed));
-                            why = "this replica was removed from the cluster".to_string();
-                            None
-                        }
-                        Ok(Reply::Refused(reason)) => {
-                            why = reason;
-                            None
-                        }
-                        Ok(reply) => match parse(reply) {
-                            Some(result) => return Ok(result),
-                            None => {
-                                let why = format!("replica {leader} answered something else");
-                                return Err(Unled::Lost(why));
-                            }
-                        },
-                    }
-                }
-            };
-            // A new hint is followed at once, anything else after a pause.
-            if hint.is_some() && hint != leader && hint != Some(me) {
-                leader = hint;
-            } else {
-                self.pause().await;
-                leader = self.leader();
-            }
-            if Instant::now() >= deadline {
-                return Err(Unled::Failed(why));
-            }
-        }
-    }
-
-    /// Waits for what a leader answers; once another one leads, not for long,
-    /// since the first one may be cut off. Who leads is what this replica knows,
-    /// which may be older than what it was told of `leader`.
-    async fn while_it_leads(
-        &self,
-        leader: ReplicaId,
-        reply: impl Future<Output = Result<Reply, Unanswered>>,
-    ) -> Result<Reply, Unanswered> {
-        let mut metrics = self.raft.server_metrics();
-        let before = metrics.borrow_and_update().current_leader;
-        let deposed = async {
-            loop {
-                if metrics.changed().await.is_err() {
-                    return std::future::pending().await;
-                }
-                let now = metrics.borrow_and_update().current_leader;
-                if now.is_some() && now != before && now != Some(leader) {
-                    return tokio::time::sleep(LAST_ANSWERS).await;
-                }
-            }
-        };
-        tokio::select! {
-            biased;
-            reply = reply => reply,
-            () = deposed => {
-                Err(Unanswered::Lost(format!("replica {leader} leads no more and did not answer")))
-            }
-        }
-    }
-
-    /// Waits a little, or until another leader is known.
-    pub(super) async fn pause(&self) {
-        let mut metrics = self.raft.server_metrics();
-        let before = metrics.borrow_and_update().current_leader;
-        let changed = async {
-            while metrics.changed().await.is_ok() {
-                if metrics.borrow_and_update().current_leader != before {
-                    return;
-                }
-            }
-            // A replica that has stopped learns of no other leader.
-            std::future::pending().await
-        };
-        // Either way it was long enough.
-        let _ = tokio::time::timeout(PAUSE, changed).await;
     }
 }
 
@@ -621,29 +372,4 @@ async fn found<D: Disk>(
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
         Err(error) => Err(StartError::Raft(error.to_string())),
     }
-}
-
-fn config(settings: &Settings) -> Result<Config, String> {
-    let (election_min, election_max) = settings.election;
-    let config = Config {
-        cluster_name: String::new(),
-        heartbeat_interval: settings.heartbeat.as_millis() as u64,
-        election_timeout_min: election_min.as_millis() as u64,
-        election_timeout_max: election_max.as_millis() as u64,
-        enable_pre_vote: Some(true),
-        // A leader that restarts must be elected: its state may be older than
-        // what it answered before.
-        enable_leader_restore: Some(false),
-        // Entries go out while this replica's disk still writes them.
-        broadcast_submitted_on_append: Some(true),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_entries),
-        max_in_snapshot_log_to_keep: settings.keep_entries,
-        // Whose next entry is still in the log gets entries.
-        replication_lag_threshold: u64::MAX,
-        // What one message holds is bounded in bytes by the log.
-        max_payload_entries: 4096,
-        install_snapshot_timeout: Duration::from_secs(3600).as_millis() as u64,
-        ..Config::default()
-    };
-    config.validate().map_err(|error| error.to_string())
 }

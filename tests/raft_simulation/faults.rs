@@ -7,17 +7,20 @@ use std::time::Duration;
 use gryadka::raft::{Changed, MemberChange, ReplicaId};
 use rand::Rng;
 use rand::seq::IteratorRandom;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use super::machine::{crash, start, url};
+use super::parameters::Span;
 use super::world::World;
 
 /// The ids of new members end here.
 const LAST_ID: ReplicaId = 9;
 /// How many members there are at most.
 const MAX_MEMBERS: usize = 5;
+/// Shorter than most messages take.
+const MOMENT: Span = Span(1, 5);
 /// How long an operator waits.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -59,6 +62,23 @@ async fn crash_for(world: Rc<World>, id: ReplicaId, outage: Duration) {
     crash(&world, id);
     sleep(outage).await;
     start(&world, id);
+}
+
+/// Crashes replicas in a moment, for a moment.
+pub async fn blink(world: Rc<World>, mut blinkers: mpsc::UnboundedReceiver<ReplicaId>) {
+    while let Some(id) = blinkers.recv().await {
+        let world = world.clone();
+        spawn_local(async move {
+            let (pause, outage) = {
+                let mut random = world.random();
+                (MOMENT.draw(&mut random), MOMENT.draw(&mut random))
+            };
+            sleep(pause).await;
+            crash(&world, id);
+            sleep(outage).await;
+            start(&world, id);
+        });
+    }
 }
 
 /// Cuts one replica, or a group, off from the rest: in one direction or both.

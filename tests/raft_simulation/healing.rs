@@ -25,26 +25,34 @@ pub async fn heal(world: &Rc<World>) {
     world.network.cuts.borrow_mut().clear();
     *world.network.parameters.borrow_mut() = NetworkParameters::calm();
     let deadline = Instant::now() + DEADLINE;
-    let members = loop {
+    loop {
         let ids: Vec<ReplicaId> = world.machines.borrow().keys().copied().collect();
         // What still crashes from before comes back.
         ids.into_iter().for_each(|id| start(world, id));
-        match agreement(world) {
-            Ok(members) => break members,
-            Err(why) if Instant::now() >= deadline => {
-                return world.fail(format!("the members do not come together again: {why}"));
-            }
-            Err(_) => sleep(STEP).await,
+        let why = match agreement(world) {
+            Ok(members) => match read_all(world, &members).await {
+                Ok(()) => return,
+                Err(why) => why,
+            },
+            Err(why) => why,
+        };
+        if Instant::now() >= deadline {
+            return world.fail(format!("the members do not come together again: {why}"));
         }
-    };
+        sleep(STEP).await;
+    }
+}
+
+/// Reads all keys through all members. What was asked before the end may still
+/// change the members meanwhile.
+async fn read_all(world: &Rc<World>, members: &[ReplicaId]) -> Result<(), String> {
     for id in members {
         for key in world.keys.clone() {
-            let read = submit(world, READER, id, key.clone(), Command::Get, READ_PATIENCE).await;
-            if read.is_none() {
-                return world.fail(format!("{key} cannot be read from replica {id} after healing"));
-            }
+            let read = submit(world, READER, *id, key.clone(), Command::Get, READ_PATIENCE).await;
+            read.ok_or_else(|| format!("{key} cannot be read from replica {id}"))?;
         }
     }
+    Ok(())
 }
 
 /// The members, if all of them vote and hold the same, and nobody else runs

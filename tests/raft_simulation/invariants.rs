@@ -67,12 +67,11 @@ impl EntriesNeverChange {
 
 /// Replicas that have applied the same entries hold the same records.
 #[derive(Default)]
-pub struct StatesAgree(BTreeMap<u64, StateHash>);
+pub struct StatesAgree(BTreeMap<Option<u64>, StateHash>);
 
 impl StatesAgree {
     pub fn holds(&mut self, id: ReplicaId, state: &StateHash) -> Result<(), String> {
-        let index = state.applied.index().unwrap_or(0);
-        agree(&mut self.0, index, state).map(drop).map_err(|other| {
+        agree(&mut self.0, state.applied.index(), state).map(drop).map_err(|other| {
             format!("replica {id} holds {state:?} where another one held {other:?}")
         })
     }

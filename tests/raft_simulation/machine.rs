@@ -161,6 +161,9 @@ async fn write(
         observe_jobs(&world, caller.id, &group);
         let written = store.run(group);
         if let Err(error) = written {
+            if !world.lives(caller) {
+                return;
+            }
             match world.machines.borrow()[&caller.id].disk.has_blown() {
                 true => world.count(|counts| counts.crashes_within_a_group += 1),
                 false => world.fail(format!("replica {} cannot write: {error}", caller.id)),

@@ -123,6 +123,10 @@ async fn deliver(world: Rc<World>, Envelope { from, to, call, reply }: Envelope)
         return;
     }
     world.observe(from.id);
+    if let Call::Vote(rpc) = &call {
+        // Who asks for votes has its own.
+        world.votes(from.id, &rpc.vote);
+    }
     world.note(|| format!("{} -> {to}: {}", from.id, name(&call)));
     match world.network.draw(&world, from.id, to) {
         Fate::Arrives(delay) => sleep(delay).await,

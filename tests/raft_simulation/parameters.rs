@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gryadka::raft::Bug;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -43,6 +44,30 @@ impl NetworkParameters {
     }
 }
 
+/// What a seed is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Scenario {
+    Any,
+    /// Replicas crash for moments, voters above all, so that what was sent
+    /// before a crash arrives after it.
+    Blinking,
+    /// Replicas stay away until the log they need is purged, and snapshots
+    /// come late.
+    Behind,
+}
+
+impl Scenario {
+    /// A seed with a bug is about where it hurts.
+    fn draw(random: &mut SmallRng, bug: Option<Bug>) -> Scenario {
+        match bug {
+            None => *pick(random, &[Scenario::Any, Scenario::Blinking, Scenario::Behind]),
+            Some(Bug::VoteNotDurable) => Scenario::Blinking,
+            Some(Bug::SnapshotOverNewerState) => Scenario::Behind,
+            Some(Bug::ReadWithoutReadIndex | Bug::AppliedIndexApart) => Scenario::Any,
+        }
+    }
+}
+
 /// The parameters of one seed.
 #[derive(Clone, Debug)]
 pub struct Parameters {
@@ -59,6 +84,8 @@ pub struct Parameters {
     pub outage: Span,
     /// How often a fault is a crash, and not a cut in the network.
     pub crashes: f64,
+    /// How often who has just voted crashes.
+    pub voters_crash: f64,
     /// The time from one change of members to the next.
     pub change: Span,
     pub think: Span,
@@ -70,7 +97,8 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    pub fn draw(random: &mut SmallRng) -> Parameters {
+    pub fn draw(random: &mut SmallRng, bug: Option<Bug>) -> Parameters {
+        let scenario = Scenario::draw(random, bug);
         let mut weights = [0; 9];
         weights.iter_mut().for_each(|weight| *weight = random.random_range(0..4));
         weights[0] += random.random_range(1..8);
@@ -92,6 +120,7 @@ impl Parameters {
             fault: Span(100, random.random_range(300..2_000)),
             outage: Span(10, random.random_range(100..1_500)),
             crashes: random.random_range(0.2..0.8),
+            voters_crash: 0.0,
             change: Span(200, random.random_range(500..3_000)),
             think: Span(1, *pick(random, &[5, 20, 100])),
             patience: Span(50, *pick(random, &[200, 500, 1_000])),
@@ -99,14 +128,24 @@ impl Parameters {
             snapshot_entries: random.random_range(10..=80),
             keep_entries: random.random_range(0..=10),
         };
-        if random.random_bool(0.3) {
-            // Replicas blink: outages are shorter than the way of a message, so
-            // that what was sent before a crash arrives after it.
-            drawn.crashes = 0.95;
-            drawn.fault = Span(20, 200);
-            drawn.outage = Span(1, 10);
-            drawn.network.slow = 0.2;
-            drawn.network.slow_delay = Span(10, 100);
+        match scenario {
+            Scenario::Any => {}
+            Scenario::Blinking => {
+                drawn.crashes = 0.95;
+                drawn.voters_crash = 0.2;
+                drawn.fault = Span(50, 400);
+                drawn.outage = Span(1, 10);
+                drawn.network.slow = 0.2;
+                drawn.network.slow_delay = Span(10, 100);
+            }
+            Scenario::Behind => {
+                drawn.outage = Span(200, 800);
+                drawn.network.late = 0.1;
+                drawn.network.slow_delay = Span(20, 400);
+                drawn.think = Span(1, 10);
+                drawn.snapshot_entries = random.random_range(5..=15);
+                drawn.keep_entries = 0;
+            }
         }
         drawn
     }

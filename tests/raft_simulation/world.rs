@@ -8,15 +8,15 @@ use std::rc::Rc;
 
 use gryadka::kv::Key;
 use gryadka::perseus::{History, check};
-use gryadka::raft::{Bug, Call, ReplicaId, Reply};
-use rand::SeedableRng;
+use gryadka::raft::{Bug, Call, ReplicaId, Reply, Vote};
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::Instant;
 
 use super::clients::ask;
-use super::faults::{change_members, disturb};
+use super::faults::{blink, change_members, disturb};
 use super::healing::heal;
 use super::invariants::Invariants;
 use super::machine::{Machine, crash, start, url};
@@ -33,6 +33,8 @@ pub struct World {
     ticks: Cell<u64>,
     pub network: Network,
     pub calls: mpsc::UnboundedSender<Envelope>,
+    /// Who is to crash for a moment.
+    blinking: mpsc::UnboundedSender<ReplicaId>,
     pub machines: RefCell<BTreeMap<ReplicaId, Machine>>,
     pub keys: Vec<Key>,
     pub history: RefCell<History>,
@@ -61,8 +63,9 @@ pub struct Run {
 /// Runs a seed; its snapshots go into the directory.
 pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool) -> Run {
     let mut random = SmallRng::seed_from_u64(seed);
-    let parameters = Parameters::draw(&mut random);
+    let parameters = Parameters::draw(&mut random, bug);
     let (calls, queue) = mpsc::unbounded_channel();
+    let (blinking, blinkers) = mpsc::unbounded_channel();
     let keys = (0..parameters.keys).map(|i| Key::try_from(format!("k{i}").as_str()));
     let world = Rc::new(World {
         bug,
@@ -71,6 +74,7 @@ pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool
         ticks: Cell::default(),
         network: Network::new(parameters.network.clone()),
         calls,
+        blinking,
         machines: RefCell::default(),
         keys: keys.collect::<Result<_, _>>().expect("these are good keys"),
         history: RefCell::default(),
@@ -82,6 +86,7 @@ pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool
         parameters,
     });
     let carrier = spawn_local(carry(world.clone(), queue));
+    let blinker = spawn_local(blink(world.clone(), blinkers));
     world.note(|| format!("{:?}", world.parameters));
     tokio::select! {
         biased;
@@ -89,6 +94,7 @@ pub async fn run(seed: u64, bug: Option<Bug>, directory: &Path, is_printed: bool
         () = world.live(directory) => {}
     }
     carrier.abort();
+    blinker.abort();
     let ids: Vec<ReplicaId> = world.machines.borrow().keys().copied().collect();
     // The replicas hold the world, and it them.
     ids.into_iter().for_each(|id| crash(&world, id));
@@ -215,6 +221,16 @@ impl World {
         }
     }
 
+    /// Notes that a replica votes.
+    pub fn votes(&self, voter: ReplicaId, vote: &Vote) {
+        let (term, on) = (vote.leader_id.term, vote.leader_id.voted_for);
+        self.check(|invariants| invariants.one_vote_a_term.votes(voter, term, on));
+        if !self.is_over() && self.random().random_bool(self.parameters.voters_crash) {
+            // The queue lasts as long as the world.
+            let _ = self.blinking.send(voter);
+        }
+    }
+
     /// Has a replica serve a call, if it runs.
     pub fn serve(
         self: &Rc<Self>,
@@ -227,7 +243,7 @@ impl World {
         let replica = life.replica.get()?.clone();
         let (answer, answered) = oneshot::channel();
         let vote = match &call {
-            Call::Vote(rpc) => Some(rpc.vote.leader_id),
+            Call::Vote(rpc) => Some(rpc.vote),
             _ => None,
         };
         let world = self.clone();
@@ -236,10 +252,7 @@ impl World {
             if let (Some(candidate), Reply::Voted(voted)) = (vote, &reply)
                 && voted.vote_granted
             {
-                world.check(|invariants| {
-                    let (term, on) = (candidate.term, candidate.voted_for);
-                    invariants.one_vote_a_term.votes(to, term, on)
-                });
+                world.votes(to, &candidate);
             }
             // Who asked may have crashed.
             let _ = answer.send(reply);
