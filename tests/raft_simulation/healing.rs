@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(50);
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// The final reads are those of a client that has not asked before.
-const READER: u64 = 999;
+pub const READER: u64 = 999;
 
 /// Ends all faults, waits until the members agree, and reads everything
 /// through each of them.

@@ -30,6 +30,8 @@ statistics! {
     done,
     unknown,
     failed,
+    /// Seeds whose history was too hard to judge.
+    undecided,
     /// Terms that had a leader.
     leaders,
     /// Entries that replicas applied, each counted on each replica.
