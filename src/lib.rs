@@ -17,6 +17,7 @@
 //! | [`actors`] | who runs what on which thread | HTTP |
 //! | [`http`] | one file per API: parse, send one message, answer | protocols |
 //! | [`node`], [`demo`] | the composition roots: files in, running processes out | |
+//! | [`process`] | what the programs share: arguments, the log, signals, exit codes | what a node does |
 
 pub mod actors;
 pub mod caspaxos;
@@ -27,6 +28,7 @@ pub mod http;
 pub mod kv;
 pub mod node;
 pub mod perseus;
+pub mod process;
 pub mod raft;
 pub mod store;
 pub mod transport;

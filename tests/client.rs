@@ -1,9 +1,11 @@
 //! The client of the v2 keys API tells apart what was done, what was not,
-//! and what nobody knows: against a real etcd and against servers that
-//! misbehave.
+//! and what nobody knows: against a real etcd, a cluster of each protocol, and
+//! servers that misbehave.
 
 mod etcd;
 mod misbehaving;
+#[macro_use]
+mod support;
 
 use std::time::Duration;
 
@@ -13,6 +15,12 @@ use gryadka::client::{
     StatedOutcome, Written,
 };
 use misbehaving::{Behaviour, Server};
+use support::{Cluster, Protocol};
+
+on_both_protocols! {
+    operations_on_a_cluster
+    any_text_is_a_key_and_a_value_of_a_cluster
+}
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// For a server that never answers.
@@ -35,7 +43,17 @@ fn conflict(written: Written) -> Conflict {
 #[actix::test]
 async fn operations_on_a_real_etcd() -> Result<(), ClientError> {
     let etcd = Etcd::start().await;
-    let mut connection = Connection::new(&etcd.url(), TIMEOUT);
+    operations(&etcd.url()).await
+}
+
+fn operations_on_a_cluster(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 3);
+    let result = actix::System::new().block_on(operations(&cluster.url(0)));
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+async fn operations(url: &str) -> Result<(), ClientError> {
+    let mut connection = Connection::new(url, TIMEOUT);
 
     assert_eq!(connection.get("k").await?, None);
     let created = done(connection.create("k", "1").await?);
@@ -72,7 +90,17 @@ async fn operations_on_a_real_etcd() -> Result<(), ClientError> {
 #[actix::test]
 async fn any_text_is_a_key_and_a_value_of_a_real_etcd() -> Result<(), ClientError> {
     let etcd = Etcd::start().await;
-    let mut connection = Connection::new(&etcd.url(), TIMEOUT);
+    any_text(&etcd.url()).await
+}
+
+fn any_text_is_a_key_and_a_value_of_a_cluster(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 3);
+    let result = actix::System::new().block_on(any_text(&cluster.url(0)));
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+async fn any_text(url: &str) -> Result<(), ClientError> {
+    let mut connection = Connection::new(url, TIMEOUT);
     let texts = ["a b", "a?b=c&d", "a#b", "50%", "a+b", "dir/ключ", "semi;colon", "\"quoted\""];
     for text in texts {
         assert_eq!(done(connection.set(text, text).await?).value, text);

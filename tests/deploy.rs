@@ -60,6 +60,19 @@ fn a_cluster_becomes_one_file_per_node() {
 }
 
 #[test]
+fn replicas_become_one_file_per_node() {
+    let dir = TempDir::new().unwrap();
+    let printed = stdout(&gryadkactl(dir.path(), &["deploy", &config("raft-cluster.json")]));
+    assert_eq!(printed, "deployment/r1.json\ndeployment/r2.json\ndeployment/r3.json\n");
+    for id in 1..=3 {
+        let node = Deployment::load(&dir.path().join(format!("deployment/r{id}.json"))).unwrap();
+        let raft = node.actors.raft.unwrap();
+        assert_eq!((raft.id, raft.members.len()), (id, 3));
+        assert_eq!(raft.snapshot_dir, Path::new(&format!("data/r{id}-snap")));
+    }
+}
+
+#[test]
 fn redis_acceptors_get_their_settings_and_names_choose() {
     let dir = TempDir::new().unwrap();
     let (redis, embedded) = (config("gryadka-redis-cluster.json"), config("gryadka-cluster.json"));
@@ -183,8 +196,12 @@ fn repository() -> TempDir {
     }
     let programs = dir.path().join("programs");
     fs::create_dir(&programs).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gryadkactl"), programs.join("gryadkactl"))
-        .unwrap();
+    for (name, program) in [
+        ("gryadkactl", env!("CARGO_BIN_EXE_gryadkactl")),
+        ("raftkvd", env!("CARGO_BIN_EXE_raftkvd")),
+    ] {
+        std::os::unix::fs::symlink(program, programs.join(name)).unwrap();
+    }
     // Written by another process: a file that this one has open for writing, or a
     // child that another test is just starting, could not be run.
     let fakes = "for name in gryadka perseus; do
@@ -239,4 +256,21 @@ fn scripts_pass_their_arguments_on() {
     assert_eq!(stdout(&script(root, "test.sh", &["--seconds", "3"])), run(default, " --seconds 3"));
     let given = format!("{}/elsewhere/c.json", root.display());
     assert_eq!(stdout(&script(root, "test.sh", &["c.json", "-x"])), run(given, " -x"));
+}
+
+#[test]
+fn raftkvd_explains_its_command_line() {
+    let repository = repository();
+    let root = repository.path();
+    let three = "http://127.0.0.1:12379,http://127.0.0.1:22379,http://127.0.0.1:32379";
+    for name in ["raftkvd", "raftexample"] {
+        let message = refusal(&script(root, name, &["--id", "9", "--cluster", three]));
+        let expected = "--id: 9 is not among the members of --cluster, 1, 2, 3; add its URL there";
+        assert_eq!(message, format!("{name}: {expected}\n"));
+        for args in [&["--id"][..], &["--id", "one"], &["--port", "0"], &["--host", "h"], &["x"]] {
+            refusal(&script(root, name, args));
+        }
+        assert!(stdout(&script(root, name, &["--help"])).contains("EXAMPLES:\n    raftkvd\n"));
+    }
+    assert_eq!(files(&root.join("elsewhere")), [] as [PathBuf; 0], "nothing was started");
 }

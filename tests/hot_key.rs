@@ -1,13 +1,55 @@
-//! A proposer under an open load on one key, before, in and after an outage.
+//! One key under an open load, before, in and after an outage: a cluster of
+//! each protocol, and a proposer by itself, whose time is virtual.
+
+#[macro_use]
+mod support;
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gryadka::caspaxos::acceptor::{self, Register};
 use gryadka::caspaxos::{
     AcceptorId, Configuration, Effect, Epoch, Event, Proposer, Request, Settings,
 };
 use gryadka::kv::{Command, Key};
+use support::{Cluster, Protocol, put};
+
+on_both_protocols! {
+    a_hot_key_of_a_cluster_recovers_from_an_outage
+}
+
+/// 100 writes a second through one node, whose peers stop for 4 s.
+fn a_hot_key_of_a_cluster_recovers_from_an_outage(protocol: Protocol) {
+    let (stop, resume, recovered, end) = (200, 600, 900, 1200);
+    let mut cluster = Cluster::start(protocol, 3);
+    let started = Instant::now();
+    let mut writes = Vec::new();
+    for number in 0..end {
+        // An open load: nothing that it waits for, only its own pace.
+        let at = Duration::from_millis(10) * number;
+        std::thread::sleep(at.saturating_sub(started.elapsed()));
+        if number == stop || number == resume {
+            let signal = if number == stop { "STOP" } else { "CONT" };
+            (1..3).for_each(|peer| cluster.node(peer).signal(signal));
+        }
+        let (url, value) = (format!("{}/hot", cluster.url(0)), number.to_string());
+        writes.push(std::thread::spawn(move || put(&url, value.as_bytes()).status));
+    }
+    let statuses = writes.into_iter().map(|write| write.join().expect("an answer"));
+    let statuses: Vec<u16> = statuses.collect();
+    let seconds: Vec<usize> = statuses
+        .chunks(100)
+        .map(|second| second.iter().filter(|status| **status == 204).count())
+        .collect();
+    println!("done of the 100 of each second: {seconds:?}");
+    let is_done = |status: &u16| *status == 204;
+    assert!(statuses[..100].iter().all(is_done), "it works before: {seconds:?}");
+    let outage = &statuses[stop as usize..resume as usize];
+    assert!(!outage.iter().all(is_done), "there was an outage: {seconds:?}");
+    let answers = [204, 503, 504];
+    assert!(outage.iter().all(|status| answers.contains(status)), "{outage:?}");
+    assert!(statuses[recovered as usize..].iter().all(is_done), "it works after: {seconds:?}");
+}
 
 /// Three acceptors 25 ms away, an open load of 100 commands a second on one
 /// key, and an outage of 4 s. Commands that expire while a round has them in

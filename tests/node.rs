@@ -1,6 +1,7 @@
 //! A node as its operator meets it: starting, stopping, and being told wrong
 //! things.
 
+#[macro_use]
 mod support;
 
 use std::io::Write;
@@ -8,7 +9,16 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Instant;
 
-use support::{Cluster, PATIENCE, get, program, put, wait_until};
+use support::{Cluster, PATIENCE, Protocol, get, program, put, wait_until};
+
+on_both_protocols! {
+    a_port_that_is_taken_is_named
+    a_data_directory_serves_one_process
+    sigterm_and_ctrl_c_stop_cleanly_and_data_stays
+    what_is_under_way_is_answered_before_the_node_stops
+    a_client_that_disconnects_cancels_nothing
+    a_node_with_only_a_load_counts_and_ends_with_it
+}
 
 /// Runs the node with a deployment of this text; its status and what it said.
 fn run_with(deployment: &str) -> (Option<i32>, String) {
@@ -19,34 +29,48 @@ fn run_with(deployment: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn deployment(address: &str) -> serde_json::Value {
+fn deployment(protocol: Protocol, address: &str) -> serde_json::Value {
+    let actors = match protocol {
+        Protocol::Caspaxos => serde_json::json!({
+            "acceptor": { "id": "a1", "storage": { "embedded": {} } },
+            "proposer": {
+                "id": "p1", "acceptors": [{ "id": "a1", "node": "p1" }],
+                "quorum": { "read": 1, "write": 1 },
+            },
+        }),
+        Protocol::Raft => serde_json::json!({
+            "raft": { "id": 1, "members": { "1": format!("http://{address}:8101") } },
+        }),
+    };
     serde_json::json!({
         "cluster": "test", "node": "p1",
         "listen": {
             "client": format!("{address}:8001"), "peer": format!("{address}:8101"),
             "admin": format!("{address}:8201"),
         },
-        "actors": {
-            "acceptor": { "id": "a1", "storage": { "embedded": {} } },
-            "proposer": {
-                "id": "p1", "acceptors": [{ "id": "a1", "node": "p1" }],
-                "quorum": { "read": 1, "write": 1 },
-            },
-        },
+        "actors": actors,
     })
 }
 
 #[test]
 fn wrong_files_end_with_2_and_one_line_that_helps() {
     let address = support::own_address();
-    let mut unknown = deployment(&address);
+    let caspaxos = deployment(Protocol::Caspaxos, &address);
+    let raft = deployment(Protocol::Raft, &address);
+    let mut unknown = caspaxos.clone();
     unknown["actors"]["proposer"]["quorom"] = 1.into();
-    let mut quorum = deployment(&address);
+    let mut quorum = caspaxos;
     quorum["actors"]["proposer"]["quorum"]["read"] = 2.into();
+    let mut member = raft.clone();
+    member["actors"]["raft"]["id"] = 2.into();
+    let mut times = raft;
+    times["actors"]["raft"]["settings"]["heartbeat_ms"] = 500.into();
     for (text, needles) in [
         ("{".to_string(), vec!["p1.json", "line 1"]),
         (unknown.to_string(), vec!["p1.json: actors.proposer", "quorom"]),
         (quorum.to_string(), vec!["p1.json: actors.proposer.quorum", "2"]),
+        (member.to_string(), vec!["p1.json: actors.raft", "2"]),
+        (times.to_string(), vec!["p1.json: actors.raft.settings.election_ms.min", "1000"]),
     ] {
         let (status, said) = run_with(&text);
         assert_eq!(status, Some(2), "{said}");
@@ -58,38 +82,27 @@ fn wrong_files_end_with_2_and_one_line_that_helps() {
     assert!(String::from_utf8_lossy(&missing.stderr).contains("no-such.json"));
 }
 
-#[test]
-fn a_port_that_is_taken_is_named() {
+fn a_port_that_is_taken_is_named(protocol: Protocol) {
     let address = support::own_address();
     let _taken = TcpListener::bind(format!("{address}:8001")).unwrap();
-    let (status, said) = run_with(&deployment(&address).to_string());
+    let (status, said) = run_with(&deployment(protocol, &address).to_string());
     assert_eq!(status, Some(2), "{said}");
     let line = format!("p1.json: listen.client: {address}:8001 cannot be used");
     assert!(said.contains(&line), "{said}");
 }
 
-#[test]
-fn a_data_directory_serves_one_process_and_one_acceptor() {
-    let cluster = Cluster::start(1);
-    let second = |file: &str, edit: &dyn Fn(&mut serde_json::Value)| {
-        let path = cluster.dir.path().join("deployment/p1.json");
-        let mut deployment: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        edit(&mut deployment);
-        std::fs::write(cluster.dir.path().join(file), deployment.to_string()).unwrap();
-        let mut command = Command::new(program("gryadka"));
-        let output = command.current_dir(cluster.dir.path()).arg(file).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let (status, said) = second("same.json", &|_| {});
-    assert_eq!(status, Some(2), "{said}");
+fn a_data_directory_serves_one_process(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 1);
+    let mut second = Command::new(program("gryadka"));
+    let second = second.current_dir(cluster.dir.path()).arg("deployment/p1.json");
+    let output = second.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("data/p1") && said.contains("in use by another process"), "{said}");
-    drop(cluster.nodes.into_iter().next());
 }
 
-#[test]
-fn sigterm_and_ctrl_c_stop_cleanly_and_data_stays() {
-    let mut cluster = Cluster::start(1);
+fn sigterm_and_ctrl_c_stop_cleanly_and_data_stays(protocol: Protocol) {
+    let mut cluster = Cluster::start(protocol, 1);
     for (round, signal) in ["TERM", "INT"].iter().enumerate() {
         let url = format!("{}/k", cluster.url(0));
         assert_eq!(put(&url, round.to_string().as_bytes()).status, 204);
@@ -108,9 +121,8 @@ fn sigterm_and_ctrl_c_stop_cleanly_and_data_stays() {
     }
 }
 
-#[test]
-fn what_is_under_way_is_answered_before_the_node_stops() {
-    let mut cluster = Cluster::start(3);
+fn what_is_under_way_is_answered_before_the_node_stops(protocol: Protocol) {
+    let mut cluster = Cluster::start(protocol, 3);
     // Without its peers a write stays under way until its deadline.
     cluster.kill(1);
     cluster.kill(2);
@@ -123,9 +135,8 @@ fn what_is_under_way_is_answered_before_the_node_stops() {
     assert_eq!(cluster.node(0).wait().code(), Some(0));
 }
 
-#[test]
-fn a_client_that_disconnects_cancels_nothing() {
-    let cluster = Cluster::start(3);
+fn a_client_that_disconnects_cancels_nothing(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 3);
     for number in 0..50 {
         let mut stream = TcpStream::connect(cluster.host(0)).unwrap();
         let head = format!("PUT /gone{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv");
@@ -141,9 +152,8 @@ fn a_client_that_disconnects_cancels_nothing() {
     assert!(started.elapsed() < PATIENCE);
 }
 
-#[test]
-fn a_node_with_only_a_load_counts_and_ends_with_it() {
-    let cluster = Cluster::start(3);
+fn a_node_with_only_a_load_counts_and_ends_with_it(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 3);
     let endpoints: serde_json::Map<String, serde_json::Value> =
         (0..3).map(|node| (cluster.names[node].clone(), cluster.url(node).into())).collect();
     let client = serde_json::json!({

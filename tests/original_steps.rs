@@ -7,22 +7,14 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
-use support::{Cluster, Process, get, own_address, program, wait_until};
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A directory with the scripts in it, as in a clone.
-fn checkout() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let status = Command::new("cp").args(["-r", &format!("{ROOT}/bin")]).arg(dir.path()).status();
-    assert!(status.unwrap().success());
-    dir
-}
+use support::{
+    Cluster, Process, Protocol, checkout, get, own_address, program, use_programs, wait_until,
+};
 
 fn script(dir: &Path, name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(dir.join("bin").join(name));
-    let programs = program("gryadka").parent().unwrap().to_path_buf();
-    command.current_dir(dir).args(arguments).env("GRYADKA_BIN", programs);
+    command.current_dir(dir).args(arguments);
+    use_programs(&mut command);
     command
 }
 
@@ -118,7 +110,7 @@ fn counters(line: &str) -> Vec<[u64; 4]> {
 
 #[test]
 fn three_clients_on_nine_keys_and_random_proposers_see_no_failure() {
-    let cluster = Cluster::start(3);
+    let cluster = Cluster::start(Protocol::Caspaxos, 3);
     let nodes: Vec<String> =
         (0..3).map(|i| format!("{}={}", cluster.names[i], cluster.url(i))).collect();
     let mut perseus = Command::new(program("perseus"));

@@ -1,7 +1,10 @@
 //! `perseus run` prints the original programs' lines, byte for byte in form,
-//! about a real etcd, also while it is dead, and always ends with a summary.
+//! about a real etcd, also while it is dead, and about a cluster of each
+//! protocol; it always ends with a summary.
 
 mod etcd;
+#[macro_use]
+mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -13,6 +16,12 @@ use gryadka::actors::LoadGenerator;
 use gryadka::client::{Connection, Endpoint};
 use gryadka::perseus::load::{Format, LoadPlan};
 use jiff::civil::DateTime;
+use support::{Cluster, Protocol};
+
+on_both_protocols! {
+    totals_of_a_cluster_add_up
+    counters_of_a_cluster_agree_in_every_line
+}
 
 fn perseus() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_perseus"));
@@ -75,23 +84,32 @@ fn in_summary(output: &str, word: &str) -> u64 {
     words[position - 1].parse().unwrap()
 }
 
-#[actix::test]
-async fn totals_add_up() {
-    let etcd = Etcd::start().await;
-    let endpoints = format!("n1={url},n2={url}", url = etcd.url());
+fn assert_totals_add_up(urls: &[String]) {
+    let endpoints = urls.iter().zip(1..).map(|(url, number)| format!("n{number}={url}"));
+    let endpoints = endpoints.collect::<Vec<_>>().join(",");
     let (output, lines) = three_seconds(&["--endpoints", &endpoints, "--connections", "2"]);
-    let mut sum = 0;
+    let mut sums = vec![0; 1 + urls.len()];
     for (line, expected_second) in lines.iter().zip(1..) {
         let (second, counts) = numbers(line);
-        assert_eq!((second, counts.len()), (expected_second, 3), "{line}");
-        assert_eq!(counts[0], counts[1] + counts[2], "{line}");
-        assert!(counts[1] > 0 && counts[2] > 0, "{line}");
-        sum += counts[0];
+        assert_eq!((second, counts.len()), (expected_second, sums.len()), "{line}");
+        assert_eq!(counts[0], counts[1..].iter().sum::<u64>(), "{line}");
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
     assert_eq!(lines.len(), 3);
+    assert!(sums.iter().all(|sum| *sum > 0), "{lines:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(in_summary(&text, "iterations"), sum, "{text}");
+    assert_eq!(in_summary(&text, "iterations"), sums[0], "{text}");
     assert_eq!((in_summary(&text, "errors"), in_summary(&text, "writes")), (0, 0), "{text}");
+}
+
+#[actix::test]
+async fn totals_of_a_real_etcd_add_up() {
+    let etcd = Etcd::start().await;
+    assert_totals_add_up(&[etcd.url(), etcd.url()]);
+}
+
+fn totals_of_a_cluster_add_up(protocol: Protocol) {
+    assert_totals_add_up(&Cluster::start(protocol, 3).urls());
 }
 
 #[actix::test]
@@ -112,15 +130,15 @@ async fn perseus_lines_carry_errors_and_the_time() {
     assert!(text.contains("cannot connect"), "{text}");
 }
 
-#[actix::test]
-async fn counters_of_a_sound_node_agree_in_every_line() {
-    let etcd = Etcd::start().await;
+fn assert_counters_agree_in_every_line(urls: &[String]) {
     for clients in [1, 3] {
-        let arguments = ["--endpoints", &etcd.url(), "--format", "counters"];
-        let count = clients.to_string();
-        let (output, lines) = three_seconds(&[&arguments[..], &["--clients", &count]].concat());
+        let (endpoints, count) = (urls.join(","), clients.to_string());
+        let arguments = ["--endpoints", &endpoints, "--format", "counters", "--clients", &count];
+        let (output, lines) = three_seconds(&arguments);
         let text = String::from_utf8(output.stdout).unwrap();
-        let header = format!("# proposers: 1\n# keys: 9\n# clients: {clients}\n0\t[0-0-0 0]");
+        let proposers = urls.len();
+        let header =
+            format!("# proposers: {proposers}\n# keys: 9\n# clients: {clients}\n0\t[0-0-0 0]");
         assert!(text.starts_with(&header), "{text}");
         for (line, expected_second) in lines.iter().zip(0..) {
             let (second, rows) = counters(line);
@@ -132,6 +150,16 @@ async fn counters_of_a_sound_node_agree_in_every_line() {
         }
         assert_eq!(lines.len(), 4);
     }
+}
+
+#[actix::test]
+async fn counters_of_a_real_etcd_agree_in_every_line() {
+    let etcd = Etcd::start().await;
+    assert_counters_agree_in_every_line(&[etcd.url()]);
+}
+
+fn counters_of_a_cluster_agree_in_every_line(protocol: Protocol) {
+    assert_counters_agree_in_every_line(&Cluster::start(protocol, 3).urls());
 }
 
 #[actix::test]

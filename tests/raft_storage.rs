@@ -20,7 +20,7 @@ impl<D: Disk> StoreBuilder<Types, LogStore, StateMachine<D>, TempDir> for Builde
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open((self.0)(&directory.path().join("disk")), None, None).unwrap();
         let snapshots =
-            Snapshots::open(&directory.path().join("snapshots"), Blocking::on_threads()).unwrap();
+            Snapshots::open(&directory.path().join("snapshots"), Blocking::OnThreads).unwrap();
         let (jobs, queue) = Jobs::queue();
         let log = LogStore::new(store.log().clone(), jobs.clone());
         let machine =

@@ -14,20 +14,40 @@
 //!                                                                  storage thread
 //! ```
 //!
+//! A replica speaks to the others over links too, one for each lane to each of
+//! them: [`ReplicaPeers`] ── [`ReplicaLinks`] ──▶ Link ── batch ──▶ the peer's
+//! replica, as [`ServeReplica`].
+//!
 //! Nothing here is unbounded: [`Service`] admits a bounded number of commands,
 //! and each of them has at most one round under way, so every mailbox behind
 //! it is bounded too; links and the storage thread bound their own queues.
 
 mod acceptor;
+mod acceptor_link;
+mod complaints;
 mod link;
 mod load_generator;
+mod post;
 mod proposer;
+mod protocol;
+mod replica;
+mod replica_door;
+mod replica_link;
+mod replica_storage;
 mod service;
 mod storage;
+mod window;
 
 pub use acceptor::{Acceptor, Serve};
-pub use link::{Destination, Link};
+pub use acceptor_link::{AcceptorLink, AcceptorParty, Destination};
+pub use link::Link;
 pub use load_generator::{LoadGenerator, LoadHandle};
+pub use post::Post;
 pub use proposer::Proposer;
-pub use service::{List, Listed, Permit, Service, Submit};
+pub use protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
+pub use replica::{Replica, ReplicaView};
+pub use replica_door::ServeReplica;
+pub use replica_link::{ReplicaLinks, ReplicaPeers};
+pub use replica_storage::start_replica_storage;
+pub use service::{Permit, Service};
 pub use storage::Storage;

@@ -8,23 +8,25 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
 
-use super::link::{Envelope, Envelopes, Link, Replies, Ticket};
-use super::service::{List, Listed, Permit, Submit};
+use super::acceptor_link::{AcceptorLink, AcceptorParty, Replies, Ticket};
+use super::link::{Envelope, Envelopes};
+use super::protocol::{List, Submit};
+use super::service::Permit;
 use crate::caspaxos::{
     self, AcceptorId, Call, CommandId, Configuration, Effect, Event, Failure, Listing,
     ListingError, ProposerId, Reply, Settings,
 };
-use crate::kv::Outcome;
+use crate::kv::{Answer, Listed, Outcome, Refusal};
 
 struct Client {
-    answer: oneshot::Sender<Result<Outcome, Failure>>,
+    answer: oneshot::Sender<Result<Answer, Refusal>>,
     /// Gives the place back when the command is answered.
     _permit: Permit,
 }
 
 struct ListingUnderWay {
     listing: Listing,
-    answer: oneshot::Sender<Listed>,
+    answer: oneshot::Sender<Result<Listed, Refusal>>,
     _permit: Permit,
 }
 
@@ -58,7 +60,7 @@ impl Ord for Alarm {
 /// The proposer of a node.
 pub struct Proposer {
     core: caspaxos::Proposer,
-    links: HashMap<AcceptorId, Addr<Link>>,
+    links: HashMap<AcceptorId, Addr<AcceptorLink>>,
     clients: HashMap<CommandId, Client>,
     listings: HashMap<u64, ListingUnderWay>,
     /// Names commands, listings and alarms.
@@ -75,7 +77,7 @@ impl Proposer {
     pub fn start(
         id: ProposerId,
         configuration: Configuration,
-        link_to: impl Fn(&AcceptorId, Addr<Proposer>) -> Link,
+        link_to: impl Fn(&AcceptorId, Addr<Proposer>) -> AcceptorLink,
     ) -> Addr<Proposer> {
         Proposer::create(|ctx| {
             let links = configuration
@@ -116,7 +118,7 @@ impl Proposer {
         for event in events {
             self.core.handle(now, event, &mut effects);
         }
-        let mut outgoing: Vec<(AcceptorId, Vec<Envelope>)> = Vec::new();
+        let mut outgoing: Vec<(AcceptorId, Vec<Envelope<AcceptorParty>>)> = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Send { to, token, call } => {
@@ -132,7 +134,7 @@ impl Proposer {
                 Effect::Answer { id, result } => {
                     if let Some(client) = self.clients.remove(&id) {
                         // A client that went away has no use for it.
-                        let _ = client.answer.send(result);
+                        let _ = client.answer.send(answer(result));
                     }
                 }
             }
@@ -169,7 +171,7 @@ impl Proposer {
             let Some(Reverse(alarm)) = self.alarms.pop() else { break };
             match alarm.ticket {
                 Ticket::Round(token) => events.push(Event::TimerFired { token }),
-                Ticket::Listing(id) => self.end_listing(id, Err(ListingError::NoQuorum)),
+                Ticket::Listing(id) => self.end_listing(id, ListingError::NoQuorum),
             }
         }
         self.handle_events(events, ctx);
@@ -178,9 +180,9 @@ impl Proposer {
         }
     }
 
-    fn end_listing(&mut self, id: u64, result: Listed) {
+    fn end_listing(&mut self, id: u64, error: ListingError) {
         if let Some(under_way) = self.listings.remove(&id) {
-            let _ = under_way.answer.send(result);
+            let _ = under_way.answer.send(Err(error.into()));
         }
     }
 
@@ -199,10 +201,10 @@ impl Proposer {
             | None => None,
         };
         match under_way.listing.on_page(from.clone(), page) {
-            Err(error) => self.end_listing(id, Err(error)),
+            Err(error) => self.end_listing(id, error),
             Ok(_) if under_way.listing.is_complete() => {
                 let Some(done) = self.listings.remove(&id) else { return };
-                let _ = done.answer.send(Ok(done.listing.into_records()));
+                let _ = done.answer.send(Ok(listed(done.listing)));
             }
             Ok(Some(call)) => self.ask_for_page(from, id, call),
             Ok(None) => {}
@@ -259,5 +261,37 @@ impl Handler<List> for Proposer {
         }
         self.listings.insert(id, ListingUnderWay { listing, answer, _permit: permit });
         self.set_alarm(self.now() + patience, Ticket::Listing(id), ctx);
+    }
+}
+
+/// Keys are ordered each by itself: an answer stands where its key does.
+fn answer(result: Result<Outcome, Failure>) -> Result<Answer, Refusal> {
+    let outcome = result?;
+    Ok(Answer { index: outcome.after.modified_index, outcome, position: None })
+}
+
+fn listed(listing: Listing) -> Listed {
+    let records = listing.into_records();
+    let index = records.iter().map(|(_, record)| record.modified_index).max().unwrap_or(0);
+    Listed { records, index, position: None }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Failed | Failure::StaleConfiguration(_) => {
+                Refusal::Failed(failure.to_string())
+            }
+            Failure::Unknown => Refusal::Unknown(failure.to_string()),
+        }
+    }
+}
+
+impl From<ListingError> for Refusal {
+    fn from(error: ListingError) -> Self {
+        match error {
+            ListingError::NoQuorum => Refusal::Failed(error.to_string()),
+            ListingError::TooLarge { .. } => Refusal::TooLarge(error.to_string()),
+        }
     }
 }

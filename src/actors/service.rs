@@ -4,92 +4,48 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix::{Message, Recipient};
+use actix::Recipient;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::caspaxos::{Failure, ListingError};
-use crate::kv::{Command, Key, Outcome, Record, Refusal, Scope};
+use super::protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
+use super::window::{Place, Window};
+use crate::kv::{Answer, Command, Consistency, Key, Listed, Refusal, Scope};
+use crate::raft::{ChangeError, Changed, MemberChange};
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Failed | Failure::StaleConfiguration(_) => {
-                Refusal::Failed(failure.to_string())
-            }
-            Failure::Unknown => Refusal::Unknown(failure.to_string()),
-        }
-    }
+/// A place among what is under way; dropping its last clone gives it back.
+#[derive(Clone)]
+pub struct Permit(#[expect(dead_code, reason = "it is only held")] Arc<Places>);
+
+struct Places {
+    _among_all: OwnedSemaphorePermit,
+    _bytes: Option<Place>,
 }
 
-impl From<ListingError> for Refusal {
-    fn from(error: ListingError) -> Self {
-        match error {
-            ListingError::NoQuorum => Refusal::Failed(error.to_string()),
-            ListingError::TooLarge { .. } => Refusal::TooLarge(error.to_string()),
-        }
-    }
-}
-
-/// A place among what is under way; dropping it gives it back.
-pub struct Permit {
-    _place: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
-}
-
-/// A command for the protocol actor. It carries its own way back, so that a
-/// client that goes away cancels nothing, and the permit it was let in with.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Submit {
-    /// The key.
-    pub key: Key,
-    /// The command.
-    pub command: Command,
-    /// How long the client waits.
-    pub patience: Duration,
-    /// The way back.
-    pub answer: oneshot::Sender<Result<Outcome, Failure>>,
-    /// Held until the command is answered.
-    pub permit: Permit,
-}
-
-/// The live records under a prefix, in key order.
-pub type Listed = Result<Vec<(Key, Record)>, ListingError>;
-
-/// A listing for the protocol actor.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct List {
-    /// What the keys begin with.
-    pub prefix: String,
-    /// Every record, or whether there is one.
-    pub scope: Scope,
-    /// How long the client waits.
-    pub patience: Duration,
-    /// The way back.
-    pub answer: oneshot::Sender<Listed>,
-    /// Held until the listing is answered.
-    pub permit: Permit,
-}
-
-/// What the client APIs know of a protocol: where to send commands, and how
-/// many at once.
+/// What the client APIs know of a protocol: where to send commands, how many
+/// at once, and what else it offers.
 #[derive(Clone)]
 pub struct Service {
     submit: Recipient<Submit>,
     list: Recipient<List>,
+    local: Option<Arc<dyn LocalReads>>,
+    members: Option<Members>,
+    inspect: Option<Arc<dyn Inspect>>,
     commands: Arc<Semaphore>,
-    value_bytes: Arc<Semaphore>,
+    values: Window,
     listings: Arc<Semaphore>,
     is_closed: Arc<AtomicBool>,
+}
+
+/// The members of a cluster that can change them while it runs.
+#[derive(Clone)]
+struct Members {
+    change: Recipient<ChangeMembers>,
+    list: Arc<dyn MemberList>,
 }
 
 impl Service {
     /// Commands under way at once; more are refused as overload.
     pub const MAX_COMMANDS: usize = 4096;
-    /// What their values may hold together: as much as goes round within the
-    /// time-out of a round, or retries would only add to the load.
-    pub const MAX_VALUE_BYTES: usize = 6 << 20;
     /// Listings under way at once: each may hold tens of MiB.
     pub const MAX_LISTINGS: usize = 4;
     /// How long a command may take.
@@ -100,15 +56,33 @@ impl Service {
         Service {
             submit,
             list,
+            local: None,
+            members: None,
+            inspect: None,
             commands: Arc::new(Semaphore::new(Self::MAX_COMMANDS)),
-            value_bytes: Arc::new(Semaphore::new(Self::MAX_VALUE_BYTES)),
+            values: Window::default(),
             listings: Arc::new(Semaphore::new(Self::MAX_LISTINGS)),
             is_closed: Arc::default(),
         }
     }
 
+    /// Serves stale reads from here; without it they are linearizable.
+    pub fn with_local(self, local: Arc<dyn LocalReads>) -> Self {
+        Service { local: Some(local), ..self }
+    }
+
+    /// Lets clients see the members and change them.
+    pub fn with_members(self, change: Recipient<ChangeMembers>, list: Arc<dyn MemberList>) -> Self {
+        Service { members: Some(Members { change, list }), ..self }
+    }
+
+    /// Lets operators look inside.
+    pub fn with_inspect(self, inspect: Arc<dyn Inspect>) -> Self {
+        Service { inspect: Some(inspect), ..self }
+    }
+
     /// Runs a command.
-    pub async fn submit(&self, key: Key, command: Command) -> Result<Outcome, Refusal> {
+    pub async fn submit(&self, key: Key, command: Command) -> Result<Answer, Refusal> {
         self.submit_within(key, command, Self::PATIENCE).await
     }
 
@@ -118,28 +92,100 @@ impl Service {
         key: Key,
         command: Command,
         patience: Duration,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Answer, Refusal> {
         let permit = self.permit(&self.commands, command.value_bytes())?;
         let is_read = command.is_read();
         let (answer, result) = oneshot::channel();
         self.submit.do_send(Submit { key, command, patience, answer, permit });
         match result.await {
-            Ok(result) => Ok(result?),
+            Ok(result) => result,
             Err(_) if is_read => Err(Refusal::Failed(STOPPED.into())),
             Err(_) => Err(Refusal::Unknown(STOPPED.into())),
         }
     }
 
-    /// Lists the live records under a prefix.
-    pub async fn list(&self, prefix: String) -> Result<Vec<(Key, Record)>, Refusal> {
+    /// Reads a key.
+    pub async fn get(&self, key: Key, consistency: Consistency) -> Result<Answer, Refusal> {
+        match self.local_for(consistency) {
+            Some(local) => {
+                self.check_open()?;
+                local.get(&key)
+            }
+            None => self.submit(key, Command::Get).await,
+        }
+    }
+
+    /// Lists the live records under a prefix, and makes of them what the caller
+    /// wants on a thread that may take its time: they may be tens of MiB.
+    pub async fn list<T: Send + 'static>(
+        &self,
+        prefix: String,
+        consistency: Consistency,
+        render: impl FnOnce(Listed) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         let permit = self.permit(&self.listings, 0)?;
-        self.list_with(prefix, Scope::All, permit).await
+        match self.local_for(consistency).cloned() {
+            Some(local) => {
+                let list = move || local.list(&prefix, Scope::All).map(render);
+                blocking(permit, list).await
+            }
+            None => {
+                let listed = self.list_with(prefix, Scope::All, permit.clone()).await?;
+                blocking(permit, move || Ok(render(listed))).await
+            }
+        }
     }
 
     /// Whether there may be a live record under a prefix: false is sure.
-    pub async fn has_any(&self, prefix: String) -> Result<bool, Refusal> {
+    pub async fn has_any(&self, prefix: String, consistency: Consistency) -> Result<bool, Refusal> {
         let permit = self.permit(&self.commands, 0)?;
-        Ok(!self.list_with(prefix, Scope::Any, permit).await?.is_empty())
+        let listed = match self.local_for(consistency) {
+            Some(local) => local.list(&prefix, Scope::Any),
+            None => self.list_with(prefix, Scope::Any, permit).await,
+        };
+        Ok(!listed?.records.is_empty())
+    }
+
+    /// True when clients can see the members and change them.
+    pub fn has_members(&self) -> bool {
+        self.members.is_some()
+    }
+
+    /// The members, in the order of their ids; `None` where they are fixed.
+    pub fn members(&self) -> Option<Vec<MemberView>> {
+        self.members.as_ref().map(|members| members.list.members())
+    }
+
+    /// Changes the members; `None` where they are fixed.
+    pub async fn change_members(
+        &self,
+        change: MemberChange,
+    ) -> Option<Result<Changed, ChangeError>> {
+        let members = self.members.as_ref()?;
+        let permit = match self.permit(&self.commands, 0) {
+            Ok(permit) => permit,
+            Err(refusal) => return Some(Err(refusal.into())),
+        };
+        let (answer, result) = oneshot::channel();
+        let patience = Self::PATIENCE;
+        members.change.do_send(ChangeMembers { change, patience, answer, permit });
+        let stopped = |_| Err(Refusal::Unknown(STOPPED.into()).into());
+        Some(result.await.unwrap_or_else(stopped))
+    }
+
+    /// The state of the protocol; `None` where there is nothing to see.
+    pub fn state(&self) -> Option<serde_json::Value> {
+        self.inspect.as_ref().map(|inspect| inspect.state())
+    }
+
+    /// A hash over all keys; `None` where there is nothing to see. It counts
+    /// as a listing.
+    pub async fn hash(&self) -> Option<Result<serde_json::Value, Refusal>> {
+        let inspect = self.inspect.clone()?;
+        Some(match self.permit(&self.listings, 0) {
+            Ok(permit) => blocking(permit, move || inspect.hash()).await,
+            Err(refusal) => Err(refusal),
+        })
     }
 
     async fn list_with(
@@ -147,13 +193,10 @@ impl Service {
         prefix: String,
         scope: Scope,
         permit: Permit,
-    ) -> Result<Vec<(Key, Record)>, Refusal> {
+    ) -> Result<Listed, Refusal> {
         let (answer, result) = oneshot::channel();
         self.list.do_send(List { prefix, scope, patience: Self::PATIENCE, answer, permit });
-        match result.await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(Refusal::Failed(STOPPED.into())),
-        }
+        result.await.unwrap_or_else(|_| Err(Refusal::Failed(STOPPED.into())))
     }
 
     /// Refuses everything from now on; what is under way goes on.
@@ -172,16 +215,39 @@ impl Service {
         }
     }
 
-    fn permit(&self, places: &Arc<Semaphore>, bytes: usize) -> Result<Permit, Refusal> {
-        if self.is_closed.load(Ordering::Relaxed) {
-            return Err(Refusal::Stopping);
+    fn local_for(&self, consistency: Consistency) -> Option<&Arc<dyn LocalReads>> {
+        match consistency {
+            Consistency::Linearizable => None,
+            Consistency::Stale => self.local.as_ref(),
         }
-        let take = |semaphore: &Arc<Semaphore>, count: usize| {
-            let permit = semaphore.clone().try_acquire_many_owned(count as u32);
-            permit.map_err(|_| Refusal::Overloaded)
-        };
-        Ok(Permit { _place: take(places, 1)?, _bytes: take(&self.value_bytes, bytes)? })
     }
+
+    fn check_open(&self) -> Result<(), Refusal> {
+        if self.is_closed.load(Ordering::Relaxed) { Err(Refusal::Stopping) } else { Ok(()) }
+    }
+
+    fn permit(&self, places: &Arc<Semaphore>, bytes: usize) -> Result<Permit, Refusal> {
+        self.check_open()?;
+        let place = places.clone().try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
+        let bytes = match bytes {
+            0 => None,
+            bytes => Some(self.values.take(bytes).ok_or(Refusal::Overloaded)?),
+        };
+        Ok(Permit(Arc::new(Places { _among_all: place, _bytes: bytes })))
+    }
+}
+
+/// Runs what takes long on a thread that may block, and holds its place until
+/// it is done, also when the client goes away.
+async fn blocking<T: Send + 'static>(
+    permit: Permit,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Refusal::Stopping))
 }
 
 const STOPPED: &str = "the node stopped before it had an answer";

@@ -5,10 +5,10 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::complaints::Complaints;
 use crate::caspaxos::{AcceptorId, Call, Reply};
 use crate::store::{AcceptorStore, StoreError};
 
@@ -63,6 +63,7 @@ impl Storage {
 
 fn run(acceptor: AcceptorId, mut store: Box<dyn AcceptorStore>, queue: Receiver<Job>) {
     let mut complaints = Complaints::default();
+    let name = format!("acceptor {acceptor}");
     while let Ok(first) = queue.recv() {
         let mut calls = first.calls;
         let mut waiting = vec![(calls.len(), first.answer)];
@@ -74,13 +75,13 @@ fn run(acceptor: AcceptorId, mut store: Box<dyn AcceptorStore>, queue: Receiver<
         }
         match store.serve(&calls) {
             Ok(replies) => {
-                complaints.end(&acceptor);
+                complaints.end(&name);
                 hand_out(replies, waiting);
             }
-            Err(error @ StoreError::Unreachable { .. }) => complaints.note(&acceptor, &error),
+            Err(error @ StoreError::Unreachable { .. }) => complaints.note(&name, &error),
             Err(error @ StoreError::Broken { .. }) => {
                 log::error!(
-                    "acceptor {acceptor}: {error}. A failed write cannot be retried safely, so \
+                    "{name}: {error}. A failed write cannot be retried safely, so \
                      this process ends; check the disk and start it again"
                 );
                 std::process::exit(Storage::EXIT_STATUS);
@@ -94,28 +95,5 @@ fn hand_out(replies: Vec<Reply>, waiting: Vec<(usize, oneshot::Sender<Replies>)>
     for (count, answer) in waiting {
         // Who no longer listens has given the round up.
         let _ = answer.send(Some(replies.by_ref().take(count).collect()));
-    }
-}
-
-/// Says once that a server is away, and now and then that it still is.
-#[derive(Default)]
-struct Complaints {
-    last: Option<Instant>,
-}
-
-impl Complaints {
-    const PAUSE: Duration = Duration::from_secs(10);
-
-    fn note(&mut self, acceptor: &AcceptorId, error: &StoreError) {
-        if self.last.is_none_or(|last| last.elapsed() > Self::PAUSE) {
-            log::warn!("acceptor {acceptor} does not answer: {error}");
-            self.last = Some(Instant::now());
-        }
-    }
-
-    fn end(&mut self, acceptor: &AcceptorId) {
-        if self.last.take().is_some() {
-            log::info!("acceptor {acceptor} answers again");
-        }
     }
 }

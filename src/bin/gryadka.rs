@@ -2,15 +2,12 @@
 //! deployment file.
 
 use std::path::PathBuf;
-use std::process::exit;
 use std::time::Duration;
 
 use gryadka::config::{Deployment, EXIT_BAD_CONFIG};
 use gryadka::perseus::load::Format;
-use gryadka::{demo, node};
+use gryadka::{demo, process};
 use structopt::StructOpt;
-use structopt::clap::ErrorKind;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a node, or without a deployment file a demonstration: three nodes on
 /// loopback and a load that counts up, with the successes of each second.
@@ -71,12 +68,8 @@ fn base_port(text: &str) -> Result<u16, String> {
 }
 
 fn main() {
-    let filter = "info,fjall=warn,lsm_tree=warn,actix_server=warn";
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
-    let arguments = Arguments::from_args_safe().unwrap_or_else(|error| match error.kind {
-        ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => error.exit(),
-        _ => fail(EXIT_BAD_CONFIG, error.message),
-    });
+    process::start_log();
+    let arguments: Arguments = process::arguments();
     match arguments.deployment.clone() {
         Some(file) => run_node(file, arguments.exit_with_stdin),
         None => run_demo(arguments),
@@ -84,21 +77,9 @@ fn main() {
 }
 
 fn run_node(file: PathBuf, exits_with_stdin: bool) {
-    end_on_panic();
-    let deployment = Deployment::load(&file).unwrap_or_else(|error| fail(EXIT_BAD_CONFIG, error));
-    if let Err(error) = node::run(deployment, told_to_stop(exits_with_stdin)) {
-        fail(EXIT_BAD_CONFIG, format!("{}: {error}", file.display()));
-    }
-}
-
-/// A panic is a broken invariant. Without this it would end one actor or one
-/// thread, and the node would live on as half a node.
-fn end_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
-    }));
+    let deployment = Deployment::load(&file);
+    let deployment = deployment.unwrap_or_else(|error| process::fail(EXIT_BAD_CONFIG, error));
+    process::run_node(file.display(), deployment, exits_with_stdin);
 }
 
 fn run_demo(arguments: Arguments) {
@@ -109,43 +90,9 @@ fn run_demo(arguments: Arguments) {
         is_quiet: arguments.quiet,
     };
     let stop = async {
-        told_to_stop(false).await;
+        process::told_to_stop(false).await;
     };
     if let Err(error) = demo::run(options, stop) {
-        fail(error.exit_status(), error);
+        process::fail(error.exit_status(), error);
     }
-}
-
-/// Waits for SIGTERM, Ctrl-C or, if asked, the end of standard input; says
-/// which it was.
-async fn told_to_stop(exits_with_stdin: bool) -> &'static str {
-    let mut terminate = signal(SignalKind::terminate()).expect("a handler for SIGTERM");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler for SIGINT");
-    let stdin_closed = async {
-        match exits_with_stdin {
-            true => end_of_stdin().await,
-            false => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = terminate.recv() => "told to stop by SIGTERM",
-        _ = interrupt.recv() => "told to stop by Ctrl-C",
-        () = stdin_closed => "told to stop by the end of standard input",
-    }
-}
-
-async fn end_of_stdin() {
-    let (closed, is_closed) = tokio::sync::oneshot::channel();
-    // A thread of its own: a read of stdin cannot be cancelled.
-    std::thread::spawn(move || {
-        // However reading ends, nothing more will come.
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        let _ = closed.send(());
-    });
-    let _ = is_closed.await;
-}
-
-fn fail(status: i32, error: impl std::fmt::Display) -> ! {
-    eprintln!("{error}");
-    exit(status)
 }

@@ -2,11 +2,10 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::exit;
 
 use gryadka::config::{Cluster, DeployError, EXIT_BAD_CONFIG, write_deployment};
+use gryadka::process::{self, fail};
 use structopt::StructOpt;
-use structopt::clap::ErrorKind;
 
 /// Operates gryadka clusters.
 #[derive(StructOpt)]
@@ -40,11 +39,7 @@ enum Command {
 }
 
 fn main() {
-    let command = Command::from_args_safe().unwrap_or_else(|error| match error.kind {
-        ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => error.exit(),
-        _ => fail(EXIT_BAD_CONFIG, error.message),
-    });
-    match command {
+    match process::arguments() {
         Command::Deploy { cluster, names, out } => deploy(cluster, &names, out),
     }
 }
@@ -64,9 +59,4 @@ fn deploy(file: PathBuf, names: &[String], out: PathBuf) {
         }
         Err(error @ DeployError::Write { .. }) => fail(1, error),
     }
-}
-
-fn fail(status: i32, error: impl std::fmt::Display) -> ! {
-    eprintln!("{error}");
-    exit(status)
 }

@@ -124,6 +124,27 @@ fn parse_url(text: &str) -> Option<HttpUrl> {
     Some(HttpUrl { host: host.to_owned(), port })
 }
 
+impl HttpUrl {
+    /// The host when it is an address; `None` when it is a name.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+
+    /// Whether the host is the name of this machine, whichever that is.
+    pub(super) fn is_localhost(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Another port of the same host.
+    pub(super) fn with_port(&self, port: u16) -> HttpUrl {
+        HttpUrl { host: self.host.clone(), port }
+    }
+}
+
 impl From<SocketAddr> for HttpUrl {
     fn from(address: SocketAddr) -> Self {
         HttpUrl { host: address.ip().to_string(), port: address.port() }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::deployment::{
-    AcceptorPlace, AcceptorRef, Deployment, LoadActor, ProposerActor, QuorumSizes,
+    AcceptorPlace, AcceptorRef, Deployment, LoadActor, ProposerActor, QuorumSizes, Serving,
 };
 use super::error::{Problem, listed};
 use super::names;
@@ -15,6 +15,7 @@ impl Deployment {
     /// deployment file.
     pub(super) fn check(&self) -> Result<(), Problem> {
         self.check_actors()?;
+        self.check_serves()?;
         self.check_listeners()?;
         self.check_peers()?;
         if let Some(proposer) = &self.actors.proposer {
@@ -22,6 +23,9 @@ impl Deployment {
             check_acceptors("actors.proposer.acceptors", &proposer.acceptors)?;
             check_quorum("actors.proposer.quorum", &proposer.configuration(), proposer.quorum)?;
             self.check_places(proposer)?;
+        }
+        if let Some(raft) = &self.actors.raft {
+            self.check_replica(raft)?;
         }
         match &self.actors.load {
             Some(load) => check_load(load),
@@ -31,13 +35,13 @@ impl Deployment {
 
     fn check_actors(&self) -> Result<(), Problem> {
         let actors = &self.actors;
-        if actors.acceptor.is_some() || actors.proposer.is_some() {
+        if actors.acceptor.is_some() || actors.proposer.is_some() || actors.raft.is_some() {
             return Ok(());
         }
         if actors.load.is_none() {
             return Err(Problem::at(
                 "actors",
-                "the node runs nothing; give it an acceptor, a proposer or a load",
+                "the node runs nothing; give it an acceptor, a proposer, a raft replica or a load",
             ));
         }
         match self.listen.each().next() {
@@ -49,15 +53,36 @@ impl Deployment {
         }
     }
 
+    fn check_serves(&self) -> Result<(), Problem> {
+        let message = match (self.serves, &self.actors.proposer, &self.actors.raft) {
+            (None, Some(_), Some(_)) => {
+                "is missing, and both the proposer and the raft replica could serve clients; add \
+                 \"proposer\" or \"raft\""
+            }
+            (Some(Serving::Proposer), None, _) => {
+                "is \"proposer\", and the node has none; remove it"
+            }
+            (Some(Serving::Raft), _, None) => {
+                "is \"raft\", and the node has no raft replica; remove it"
+            }
+            (None | Some(Serving::Proposer | Serving::Raft), _, _) => return Ok(()),
+        };
+        Err(Problem::at("serves", message))
+    }
+
     fn check_listeners(&self) -> Result<(), Problem> {
         let mut taken = BTreeMap::new();
         for (name, address) in self.listen.each() {
             claim(&mut taken, &address, format!("listen.{name}"))?;
         }
-        if self.actors.proposer.is_some() && self.listen.client.is_none() {
+        if let (Some(serving), None) = (self.serving(), self.listen.client) {
+            let who = match serving {
+                Serving::Proposer => "proposer",
+                Serving::Raft => "raft replica",
+            };
             return Err(Problem::at(
                 "listen.client",
-                "is missing, and the node's proposer serves clients there; add IP:PORT",
+                format!("is missing, and the node's {who} serves clients there; add IP:PORT"),
             ));
         }
         let reached = self.actors.acceptor.is_some() && !self.peers.is_empty();

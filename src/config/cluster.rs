@@ -10,6 +10,7 @@ use super::deployment::{AcceptorPlace, Deployment, Listen, QuorumSizes};
 use super::error::{ConfigError, Problem};
 use super::expand::expand;
 use super::json;
+use super::raft::RaftSettings;
 
 /// A cluster that fits together.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +85,7 @@ impl Cluster {
         &self.redis
     }
 
-    /// Where clients reach each node that has a proposer: its name and
+    /// Where clients reach each node that serves them: its name and
     /// `http://HOST:PORT`, in the order of the names.
     pub fn endpoints(&self) -> Vec<(String, String)> {
         let url = |node: &Deployment| Some((node.node.clone(), node.client_url()?.to_string()));
@@ -100,7 +101,7 @@ fn demo_file(base_port: u16, nodes: u16, data_root: &Path) -> ClusterFile {
         let local = |offset| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, base_port + offset + i)));
         let listen = Listen { client: local(0), peer: local(100), admin: local(200) };
         let data_dir = data_root.join(&name);
-        (name, NodeFields { listen, data_dir, chaos: false })
+        (name, NodeFields { listen, data_dir, ..NodeFields::default() })
     };
     let acceptor = |i: u16| {
         let place = AcceptorPlace::Node { node: format!("p{i}") };
@@ -121,6 +122,8 @@ fn demo_file(base_port: u16, nodes: u16, data_root: &Path) -> ClusterFile {
         nodes: (1..=nodes).map(node).collect(),
         acceptors: (1..=nodes).map(acceptor).collect(),
         proposers: (1..=nodes).map(proposer).collect(),
+        replicas: BTreeMap::new(),
+        raft: RaftSettings::default(),
         loads: BTreeMap::new(),
     }
 }

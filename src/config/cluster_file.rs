@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::address::{self, Port};
-use super::deployment::{AcceptorPlace, Listen, LoadFormat, QuorumSizes, Storage, one};
+use super::deployment::{AcceptorPlace, Listen, LoadFormat, QuorumSizes, Serving, Storage, one};
 use super::names::{self, GivenProposerId};
 use super::original;
+use super::raft::{RaftSettings, RaftSettingsFields};
 
 /// A cluster file as it stands; nothing in it is known to fit together.
 #[derive(Deserialize)]
@@ -26,6 +27,11 @@ pub(super) struct ClusterFile {
     #[serde(default)]
     pub proposers: BTreeMap<String, ProposerFields>,
     #[serde(default)]
+    pub replicas: BTreeMap<String, ReplicaFields>,
+    /// What all replicas share.
+    #[serde(default)]
+    pub raft: RaftSettings,
+    #[serde(default)]
     pub loads: BTreeMap<String, LoadFields>,
 }
 
@@ -39,6 +45,7 @@ pub(super) struct NodeFields {
     pub listen: Listen,
     pub data_dir: PathBuf,
     pub chaos: bool,
+    pub serves: Option<Serving>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +135,19 @@ impl TryFrom<RawProposer> for ProposerFields {
         };
         Ok(ProposerFields { id: raw.id, home, acceptors: raw.acceptors, quorum: raw.quorum })
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with node and id")]
+pub(super) struct ReplicaFields {
+    pub node: String,
+    pub id: Option<NonZeroU64>,
+    #[serde(default)]
+    pub join: bool,
+    #[serde(default)]
+    pub snapshot_dir: PathBuf,
+    #[serde(default)]
+    pub settings: RaftSettingsFields,
 }
 
 #[derive(Deserialize)]

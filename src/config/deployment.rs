@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::{self, Host, HttpUrl, Port, RedisAddress};
 use super::names;
+use super::raft::RaftActor;
 use crate::caspaxos::{AcceptorId, Configuration, Epoch, ProposerId};
 
 /// Everything a node needs to know.
@@ -34,6 +35,9 @@ pub struct Deployment {
     /// Whether the admin listener may cut connections and kill the node.
     #[serde(default)]
     pub chaos: bool,
+    /// Who serves the client listener; needed where both could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves: Option<Serving>,
     /// What the node runs; at least one actor.
     pub actors: Actors,
 }
@@ -65,16 +69,29 @@ impl Listen {
     }
 }
 
+/// The actors that can serve a client listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Serving {
+    /// The proposer.
+    Proposer,
+    /// The raft replica.
+    Raft,
+}
+
 /// The actors of a node, at most one of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with acceptor, proposer or load")]
+#[serde(deny_unknown_fields, expecting = "an object with acceptor, proposer, raft or load")]
 pub struct Actors {
     /// An acceptor that keeps its registers on this node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acceptor: Option<AcceptorActor>,
-    /// A proposer, which serves the client listener.
+    /// A proposer, which can serve the client listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proposer: Option<ProposerActor>,
+    /// A raft replica, which can serve the client listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raft: Option<RaftActor>,
     /// A load generator, a client of other nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadActor>,
@@ -290,19 +307,50 @@ pub enum LoadFormat {
 }
 
 impl Deployment {
-    pub(super) fn default_data_dir(node: &str) -> PathBuf {
-        Path::new("data").join(node)
+    /// Puts in what is not given and follows from the rest.
+    pub(super) fn fill_in(&mut self) {
+        if self.data_dir.as_os_str().is_empty() {
+            self.data_dir = Path::new("data").join(&self.node);
+        }
+        let Some(raft) = &mut self.actors.raft else { return };
+        if raft.snapshot_dir.as_os_str().is_empty()
+            && let Some(name) = self.data_dir.file_name()
+        {
+            let mut name = name.to_owned();
+            name.push("-snap");
+            raft.snapshot_dir = self.data_dir.with_file_name(name);
+        }
+        if raft.join
+            && let Some(peer) = self.listen.peer
+            && !peer.ip().is_unspecified()
+        {
+            raft.members.entry(raft.id).or_insert_with(|| peer.into());
+        }
     }
 
-    /// Where clients reach the node; `None` when it has no proposer.
+    /// Who serves the client listener; `None` on a node that has neither a
+    /// proposer nor a raft replica.
+    pub fn serving(&self) -> Option<Serving> {
+        match (&self.actors.proposer, &self.actors.raft) {
+            (Some(_), Some(_)) => self.serves,
+            (Some(_), None) => Some(Serving::Proposer),
+            (None, Some(_)) => Some(Serving::Raft),
+            (None, None) => None,
+        }
+    }
+
+    /// Where clients reach the node; `None` when nothing serves them.
     ///
-    /// A client listener on every interface (0.0.0.0) is reached where the peer
-    /// listener is, or on this machine when that tells nothing.
+    /// A client listener on every interface (0.0.0.0) is reached at the host
+    /// where the peers reach the node, or on this machine when that is unknown.
     pub fn client_url(&self) -> Option<HttpUrl> {
-        self.actors.proposer.as_ref()?;
+        self.serving()?;
         let client = self.listen.client?;
         if !client.ip().is_unspecified() {
             return Some(client.into());
+        }
+        if let Some(raft) = &self.actors.raft {
+            return Some(raft.peer_url().with_port(client.port()));
         }
         let named = self.listen.peer.map(|peer| peer.ip()).filter(|ip| !ip.is_unspecified());
         let loopback = match client.ip() {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::address::{HttpUrl, RedisAddress};
 use super::check::claim;
+use super::check_raft::check_settings;
 use super::cluster_file::{
     AcceptorFields, ClusterFile, LoadFields, NodeFields, ProposerFields, ProposerHome,
 };
@@ -17,17 +18,20 @@ use super::deployment::{
 };
 use super::error::{Problem, listed};
 use super::names;
+use super::replicas::place_replicas;
 use crate::caspaxos::{AcceptorId, ProposerId};
 
-type Nodes = BTreeMap<String, Deployment>;
+pub(super) type Nodes = BTreeMap<String, Deployment>;
 type RedisAcceptors = BTreeMap<String, RedisAddress>;
 
 pub(super) fn expand(file: ClusterFile) -> Result<(Nodes, RedisAcceptors), Problem> {
     names::check_keys("nodes", file.nodes.keys())?;
     names::check_keys("acceptors", file.acceptors.keys())?;
     names::check_keys("proposers", file.proposers.keys())?;
+    names::check_keys("replicas", file.replicas.keys())?;
     names::check_keys("loads", file.loads.keys())?;
-    let ClusterFile { cluster, nodes, acceptors, proposers, loads } = file;
+    check_settings("raft", file.raft)?;
+    let ClusterFile { cluster, nodes, acceptors, proposers, replicas, raft, loads } = file;
     let mut paths = Paths::default();
     let mut nodes = given_nodes(&cluster, nodes);
     imply_nodes(&cluster, &proposers, &loads, &mut nodes, &mut paths)?;
@@ -37,9 +41,11 @@ pub(super) fn expand(file: ClusterFile) -> Result<(Nodes, RedisAcceptors), Probl
     check_addresses(&nodes, &acceptors, &paths)?;
     place_acceptors(&acceptors, &mut nodes)?;
     place_proposers(proposers, &acceptors, &mut nodes, &mut paths)?;
+    place_replicas(replicas, raft, &mut nodes, &mut paths)?;
     introduce_peers(&mut nodes)?;
     place_loads(loads, &mut nodes)?;
-    for node in nodes.values() {
+    for node in nodes.values_mut() {
+        node.fill_in();
         node.check().map_err(|problem| problem.map_path(|path| paths.in_cluster(node, path)))?;
     }
     Ok((nodes, redis_acceptors(acceptors)))
@@ -47,11 +53,13 @@ pub(super) fn expand(file: ClusterFile) -> Result<(Nodes, RedisAcceptors), Probl
 
 /// Where the cluster file says what a deployment file says.
 #[derive(Default)]
-struct Paths {
+pub(super) struct Paths {
     /// By node: the path of its listeners.
     listen: BTreeMap<String, String>,
     /// By node: the name of its proposer.
     proposer: BTreeMap<String, String>,
+    /// By node: the name of its raft replica.
+    pub replica: BTreeMap<String, String>,
 }
 
 impl Paths {
@@ -68,6 +76,13 @@ impl Paths {
             let proposer = self.proposer.get(node).unwrap_or(node);
             return format!("proposers.{proposer}{rest}");
         }
+        if path.starts_with("actors.raft.members") {
+            return "replicas".to_owned();
+        }
+        if let Some(rest) = path.strip_prefix("actors.raft") {
+            let replica = self.replica.get(node).unwrap_or(node);
+            return format!("replicas.{replica}{rest}");
+        }
         if let Some(rest) = path.strip_prefix("actors.load") {
             return format!("loads.{node}{rest}");
         }
@@ -80,10 +95,7 @@ impl Paths {
 }
 
 fn bare_node(cluster: &str, name: &str, fields: NodeFields) -> Deployment {
-    let NodeFields { listen, mut data_dir, chaos } = fields;
-    if data_dir.as_os_str().is_empty() {
-        data_dir = Deployment::default_data_dir(name);
-    }
+    let NodeFields { listen, data_dir, chaos, serves } = fields;
     Deployment {
         cluster: cluster.to_owned(),
         node: name.to_owned(),
@@ -91,6 +103,7 @@ fn bare_node(cluster: &str, name: &str, fields: NodeFields) -> Deployment {
         listen,
         peers: BTreeMap::new(),
         chaos,
+        serves,
         actors: Actors::default(),
     }
 }
@@ -158,7 +171,7 @@ fn check_addresses(
 }
 
 /// The node that is named at `path`.
-fn known_node<'a>(
+pub(super) fn known_node<'a>(
     nodes: &'a mut Nodes,
     path: String,
     name: &str,
@@ -269,12 +282,13 @@ fn acceptor_refs(
     list.iter().enumerate().map(resolve).collect()
 }
 
-/// Tells each node of the others' peer listeners.
+/// Tells each node of the others' peer listeners. Raft replicas have their
+/// members instead.
 fn introduce_peers(nodes: &mut Nodes) -> Result<(), Problem> {
     let all: Vec<_> =
         nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.listen.peer?))).collect();
     for (name, node) in nodes.iter_mut() {
-        if node.actors == Actors::default() {
+        if node.actors.acceptor.is_none() && node.actors.proposer.is_none() {
             continue;
         }
         for (peer, address) in all.iter().filter(|(peer, _)| peer != name) {
@@ -295,7 +309,7 @@ fn place_loads(loads: BTreeMap<String, LoadFields>, nodes: &mut Nodes) -> Result
         nodes.values().filter_map(|node| Some((node.node.clone(), node.client_url()?))).collect();
     for (name, LoadFields { format, connections, duration_seconds }) in loads {
         if endpoints.is_empty() {
-            let message = "there is no proposer to send load to; add proposers";
+            let message = "there is nothing to send load to; add proposers or replicas";
             return Err(Problem::at(format!("loads.{name}"), message));
         }
         let endpoints = endpoints.clone();

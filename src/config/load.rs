@@ -17,16 +17,14 @@ impl Deployment {
         if keys.contains("quorum") && keys.contains("acceptors") {
             return original::read_proposer(text);
         }
-        if keys.contains("proposers") {
+        if keys.contains("proposers") || keys.contains("replicas") {
             return Err(Problem::at(
                 "",
                 "is a cluster file; write its nodes' files with `gryadkactl deploy FILE`",
             ));
         }
         let mut deployment: Deployment = json::parse(text)?;
-        if deployment.data_dir.as_os_str().is_empty() {
-            deployment.data_dir = Self::default_data_dir(&deployment.node);
-        }
+        deployment.fill_in();
         deployment.check()?;
         Ok(deployment)
     }

@@ -2,6 +2,7 @@
 //! Redis, no name but an id.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -63,15 +64,17 @@ pub(super) fn read_proposer(text: &[u8]) -> Result<Deployment, Problem> {
     let proposer = ProposerActor { id: given.id, epoch: first_epoch(), acceptors, quorum };
     check_quorum("quorum", &proposer.configuration(), quorum)?;
     let client = SocketAddr::new(host.unwrap_or(DEFAULT_HOST), port);
-    let deployment = Deployment {
+    let mut deployment = Deployment {
         cluster: CLUSTER.to_owned(),
-        data_dir: Deployment::default_data_dir(&node),
+        data_dir: PathBuf::new(),
         node,
         listen: Listen { client: Some(client), ..Listen::default() },
         peers: Default::default(),
         chaos: false,
+        serves: None,
         actors: Actors { proposer: Some(proposer), ..Actors::default() },
     };
+    deployment.fill_in();
     deployment.check()?;
     Ok(deployment)
 }

@@ -5,8 +5,8 @@ use actix_web::http::header::{ALLOW, CONNECTION};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
-use crate::kv::BadKey;
-use crate::kv::Refusal;
+use crate::kv::{BadConsistency, BadKey, Refusal};
+use crate::raft::ChangeError;
 
 /// Why a request has no other answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +16,10 @@ pub enum ApiError {
     Malformed(String),
     /// There is no such resource.
     #[error("{0}")]
-    NotFound(&'static str),
+    NotFound(String),
+    /// The request contradicts what is there.
+    #[error("{0}")]
+    Conflict(String),
     /// The resource does not know the method.
     #[error("use {0} here")]
     MethodNotAllowed(&'static str),
@@ -44,6 +47,7 @@ impl ApiError {
             ApiError::Refused(Refusal::TooLarge(_))
             | ApiError::Malformed(_)
             | ApiError::NotFound(_)
+            | ApiError::Conflict(_)
             | ApiError::MethodNotAllowed(_)
             | ApiError::TooLarge(_)
             | ApiError::TooSlow(_) => None,
@@ -65,7 +69,10 @@ impl ApiError {
             | ApiError::Refused(Refusal::Stopping) => {
                 response.insert_header((CONNECTION, "close")).force_close();
             }
-            ApiError::NotFound(_) | ApiError::Malformed(_) | ApiError::Refused(_) => {}
+            ApiError::NotFound(_)
+            | ApiError::Conflict(_)
+            | ApiError::Malformed(_)
+            | ApiError::Refused(_) => {}
         }
         response
     }
@@ -80,11 +87,28 @@ impl From<BadKey> for ApiError {
     }
 }
 
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Conflict(why) => ApiError::Conflict(why),
+            ChangeError::NotFound(why) => ApiError::NotFound(why),
+            ChangeError::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<BadConsistency> for ApiError {
+    fn from(bad: BadConsistency) -> Self {
+        ApiError::Malformed(bad.to_string())
+    }
+}
+
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             ApiError::Malformed(_) => StatusCode::BAD_REQUEST,
             ApiError::NotFound(_) => StatusCode::NOT_FOUND,
+            ApiError::Conflict(_) => StatusCode::CONFLICT,
             ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::TooLarge(_) | ApiError::Refused(Refusal::TooLarge(_)) => {
                 StatusCode::PAYLOAD_TOO_LARGE

@@ -68,9 +68,9 @@ pub async fn change(
         }
     };
     match state.service.submit(key, command).await {
-        Ok(outcome) => {
+        Ok(answer) => {
             let absent = if change.name == "id" { "null" } else { VersionedJson::ABSENT };
-            let value = render(&outcome.after, absent);
+            let value = render(&answer.outcome.after, absent);
             Ok(HttpResponse::Ok()
                 .content_type("application/json")
                 .body(format!(r#"{{"value":{value}}}"#)))

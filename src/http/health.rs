@@ -33,6 +33,7 @@ pub async fn version(state: web::Data<ClientState>) -> HttpResponse {
         "wire": crate::transport::WIRE_VERSION,
         "cluster": state.cluster,
         "node": state.node,
+        "protocol": state.protocol,
         "pid": std::process::id(),
     }))
 }

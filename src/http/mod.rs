@@ -8,8 +8,11 @@ mod error;
 mod form;
 mod gryadka;
 mod health;
+mod indices;
+mod members;
 mod peer;
 mod raw;
+mod replica;
 mod sending;
 mod v2;
 mod v2_answer;
@@ -17,12 +20,14 @@ mod v2_answer;
 use std::time::Duration;
 
 use actix_web::{FromRequest, Handler, Responder, web};
+use serde::Serialize;
 
 pub use connections::Connections;
 pub use error::ApiError;
 pub use peer::PeerState;
 
 use crate::actors::Service;
+use crate::kv::Consistency;
 
 /// How long a client may take nothing of an answer before its connection ends.
 pub const SEND_PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +43,20 @@ pub struct ClientState {
     pub cluster: String,
     /// What `GET /configuration` shows.
     pub configuration: serde_json::Value,
+    /// What stands behind the APIs.
+    pub protocol: Protocol,
+    /// What a read of the v2 API promises that does not say.
+    pub v2_reads: Consistency,
+}
+
+/// How a node replicates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A register per key, without a leader.
+    Caspaxos,
+    /// A log, with a leader.
+    Raft,
 }
 
 /// The routes of the client listener. Fixed routes win over raw keys, and so
@@ -47,7 +66,9 @@ pub fn client_routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v2/keys").to(v2::keys))
         .service(web::resource("/v2/keys/{key:.*}").to(v2::keys))
-        .service(web::resource(["/v2", "/v2/{rest:.*}", "/metrics"]).to(not_here))
+        .service(web::resource(["/v2/members", "/v2/members/"]).to(members::all))
+        .service(web::resource("/v2/members/leader").to(members::leader))
+        .service(web::resource(["/v2", "/v2/{rest:.*}", "/metrics"]).to(not_here::<()>))
         .service(
             web::resource("/change")
                 .route(web::post().to(gryadka::change))
@@ -86,8 +107,8 @@ fn to_post() -> actix_web::Route {
     web::to(|| async { Err::<(), _>(ApiError::MethodNotAllowed("POST")) })
 }
 
-async fn not_here() -> Result<(), ApiError> {
-    Err(ApiError::NotFound("no such API here; the v2 API is at /v2/keys/"))
+async fn not_here<T>() -> Result<T, ApiError> {
+    Err(ApiError::NotFound("no such API here; the v2 API is at /v2/keys/".into()))
 }
 
 /// The routes of the peer listener.
@@ -103,5 +124,7 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(readable("/health", health::health))
         .service(readable("/readyz", health::health))
         .service(readable("/livez", health::live))
-        .service(readable("/version", health::version));
+        .service(readable("/version", health::version))
+        .service(readable("/raft", replica::state))
+        .service(readable("/raft/hash", replica::hash));
 }

@@ -1,15 +1,21 @@
 //! The peer API: batches of calls from other nodes.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use actix::Addr;
+use actix::{Addr, Recipient};
 use actix_web::{HttpResponse, web};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use tokio::sync::Semaphore;
 
 use super::body;
-use crate::actors::{Acceptor, Serve};
+use crate::actors::{Acceptor, Serve, ServeReplica};
 use crate::caspaxos::AcceptorId;
-use crate::transport::{Batch, MAX_BATCH_CALLS, MAX_REQUEST_BYTES, decode, encode_replies};
+use crate::raft::ReplicaId;
+use crate::transport::{
+    Batch, BatchCalls, BatchReplies, MAX_REQUEST_BYTES, decode, encode_replies,
+};
 
 /// What all batches that are being read may hold together. Clients have a
 /// budget of their own: they must not be able to cut a node off.
@@ -22,8 +28,10 @@ pub struct PeerState {
     pub cluster: String,
     /// The node's name.
     pub node: String,
-    /// The acceptor of the node.
-    pub acceptor: (AcceptorId, Addr<Acceptor>),
+    /// The acceptor of the node, if it runs one.
+    pub acceptor: Option<(AcceptorId, Addr<Acceptor>)>,
+    /// The replica of the node, if it runs one.
+    pub replica: Option<(ReplicaId, Recipient<ServeReplica>)>,
 }
 
 /// `POST /peer/v1/batch`.
@@ -36,43 +44,67 @@ pub async fn batch(payload: web::Payload, state: web::Data<PeerState>) -> HttpRe
         Ok(batch) => batch,
         Err(error) => return HttpResponse::BadRequest().body(format!("{error}\n")),
     };
-    if let Err(why) = check(&batch, &state) {
-        return HttpResponse::Conflict().body(format!("{why}\n"));
-    }
     let patience = Duration::from_millis(batch.patience_ms.into());
-    let serve = state.acceptor.1.send(Serve(batch.calls));
-    match tokio::time::timeout(patience, serve).await {
-        Ok(Ok(Some(replies))) => HttpResponse::Ok()
+    let serving = match serve(batch, &state) {
+        Ok(serving) => serving,
+        Err(why) => return HttpResponse::Conflict().body(format!("{why}\n")),
+    };
+    match tokio::time::timeout(patience, serving).await {
+        Ok(Some(replies)) => HttpResponse::Ok()
             .content_type("application/octet-stream")
             .body(encode_replies(replies)),
-        Ok(Ok(None) | Err(_)) | Err(_) => {
-            HttpResponse::ServiceUnavailable().body("the acceptor gave no answer in time\n")
+        Ok(None) | Err(_) => {
+            HttpResponse::ServiceUnavailable().body("the calls were not answered in time\n")
         }
     }
 }
 
-/// Whether the batch is meant for this node.
-fn check(batch: &Batch, state: &PeerState) -> Result<(), String> {
-    let Batch { cluster, sender, to, calls, .. } = batch;
-    if calls.len() > MAX_BATCH_CALLS {
+/// Hands the calls to the actor that is meant, or says why it is not here.
+/// What is served may give no replies.
+fn serve(
+    batch: Batch,
+    state: &PeerState,
+) -> Result<LocalBoxFuture<'static, Option<BatchReplies>>, String> {
+    let Batch { cluster, sender, calls, .. } = batch;
+    let PeerState { node, acceptor, replica, .. } = state;
+    if cluster != state.cluster {
         return Err(format!(
-            "{} calls are more than the {MAX_BATCH_CALLS} of a batch",
-            calls.len()
+            "node {sender} belongs to cluster {cluster:?}, node {node} to {:?}; check the peers \
+             of both deployment files",
+            state.cluster
         ));
     }
-    if *cluster != state.cluster {
-        return Err(format!(
-            "node {sender} belongs to cluster {cluster:?}, node {} to {:?}; check the peers of \
-             both deployment files",
-            state.node, state.cluster
-        ));
+    match calls {
+        BatchCalls::Acceptor { to, calls } => match acceptor {
+            Some((id, acceptor)) if *id == to => {
+                let replies = acceptor.send(Serve(calls));
+                Ok(replies.map(|r| r.ok().flatten().map(BatchReplies::Acceptor)).boxed_local())
+            }
+            Some((id, _)) => Err(stranger(&sender, "acceptor", &to, node, Some(id))),
+            None => Err(stranger(&sender, "acceptor", &to, node, None)),
+        },
+        BatchCalls::Replica { from, to, calls } => match replica {
+            Some((id, replica)) if *id == to => {
+                let replies = replica.send(ServeReplica { from, calls });
+                Ok(replies.map(|r| r.ok().map(BatchReplies::Replica)).boxed_local())
+            }
+            Some((id, _)) => Err(stranger(&sender, "replica", &to, node, Some(id))),
+            None => Err(stranger(&sender, "replica", &to, node, None)),
+        },
     }
-    if *to != state.acceptor.0 {
-        return Err(format!(
-            "node {sender} wants acceptor {to}, but node {} runs {}; check the acceptors of both \
-             deployment files",
-            state.node, state.acceptor.0
-        ));
-    }
-    Ok(())
+}
+
+/// What the sender is told that wants an actor which is not here.
+fn stranger(
+    sender: &str,
+    kind: &str,
+    wanted: &dyn Display,
+    node: &str,
+    here: Option<&dyn Display>,
+) -> String {
+    let here = here.map_or("none".into(), ToString::to_string);
+    format!(
+        "node {sender} wants {kind} {wanted}, but node {node} runs {here}; check the {kind}s of \
+         both deployment files"
+    )
 }

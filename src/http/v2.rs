@@ -1,8 +1,8 @@
 //! etcd's v2 keys API: `GET|PUT|DELETE /v2/keys/{key}`.
 //!
-//! Parameters, statuses, error codes and causes are etcd 3.4's. Where
-//! CASPaxos differs: `modifiedIndex` counts the changes of one key, and
-//! `X-Etcd-Index` is that of the answered key. Directories are implicit: one
+//! Parameters, statuses, error codes and causes are etcd 3.4's. On a Raft node
+//! the indices are too; on CASPaxos `modifiedIndex` counts the changes of one
+//! key, and `X-Etcd-Index` is that of the answered key. Directories are implicit: one
 //! is there while a key lies in it. TTLs, watches, in-order keys (POST) and
 //! explicit directories are refused, never silently ignored.
 
@@ -12,9 +12,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::{self, MAX_TEXT_BYTES};
 use super::form::Form;
-use super::v2_answer::{Answerer, EtcdError};
+use super::v2_answer::{Answerer, EtcdError, Listing};
 use super::{ApiError, ClientState};
-use crate::kv::{Command, Compare, Key, Verdict};
+use crate::kv::{Command, Compare, Consistency, Key, Verdict};
 
 /// Every method on `/v2/keys` and below.
 pub async fn keys(
@@ -55,11 +55,11 @@ async fn handle(
         parameters.delete_command()
     };
     let key = Key::try_from(name.as_str()).map_err(ApiError::from)?;
-    let outcome = state.service.submit(key, command.clone()).await.map_err(ApiError::from)?;
-    if outcome.verdict == Verdict::Done {
-        return Ok(answerer.event(action, &name, &outcome, parameters.no_value_on_success));
+    let answer = state.service.submit(key, command.clone()).await.map_err(ApiError::from)?;
+    if answer.outcome.verdict == Verdict::Done {
+        return Ok(answerer.event(action, &name, &answer, parameters.no_value_on_success));
     }
-    Err(EtcdError::precondition(&name, &command, &outcome))
+    Err(EtcdError::precondition(&name, &command, &answer))
 }
 
 async fn get(
@@ -68,20 +68,23 @@ async fn get(
     name: &str,
     parameters: &Parameters,
 ) -> Result<HttpResponse, EtcdError> {
+    let service = &state.service;
+    let consistency = parameters.consistency(state.v2_reads);
     let prefix = if name.is_empty() { String::new() } else { format!("{name}/") };
     if !name.is_empty() {
         let key = Key::try_from(name).map_err(ApiError::from)?;
-        let found = state.service.submit(key, Command::Get).await.map_err(ApiError::from)?;
-        if found.verdict == Verdict::Done {
-            return Ok(answerer.found(name, &found.after)?);
+        let found = service.get(key, consistency).await.map_err(ApiError::from)?;
+        if found.outcome.verdict == Verdict::Done {
+            return Ok(answerer.found(name, &found)?);
         }
-        let has_any = state.service.has_any(prefix.clone()).await.map_err(ApiError::from)?;
-        if !has_any {
+        if !service.has_any(prefix.clone(), consistency).await.map_err(ApiError::from)? {
             return Err(EtcdError::precondition(name, &Command::Get, &found));
         }
     }
-    let records = state.service.list(prefix).await.map_err(ApiError::from)?;
-    Ok(answerer.listing(name, records, parameters.recursive)?)
+    let (name, is_recursive) = (name.to_owned(), parameters.recursive);
+    let render = move |listed| Listing::new(&name, &listed, is_recursive);
+    let listing = service.list(prefix, consistency, render).await.map_err(ApiError::from)?;
+    Ok(answerer.listing(listing)?)
 }
 
 /// The path without its empty, `.` and `..` parts, and without the first slash.
@@ -119,6 +122,8 @@ struct Parameters {
     prev_exist: Option<bool>,
     recursive: bool,
     no_value_on_success: bool,
+    quorum: Option<bool>,
+    consistency: Option<Consistency>,
 }
 
 impl Parameters {
@@ -131,7 +136,7 @@ impl Parameters {
         flag(form, "sorted")?;
         let wait = flag(form, "wait")?.unwrap_or(false);
         let dir = flag(form, "dir")?.unwrap_or(false);
-        flag(form, "quorum")?;
+        let quorum = flag(form, "quorum")?;
         let stream = flag(form, "stream")?.unwrap_or(false);
         if wait && *method != Method::GET {
             return Err(invalid(209, "\"wait\" can only be used with GET requests"));
@@ -150,6 +155,8 @@ impl Parameters {
             ),
         };
         let refresh = flag(form, "refresh")?.unwrap_or(false);
+        let consistency = form.get("consistency").map(|_| form.text("consistency").parse());
+        let consistency = consistency.transpose().map_err(ApiError::from)?;
         let is_write = *method == Method::PUT || *method == Method::DELETE;
         for (is_given, why) in [
             (wait || stream, "watches are not supported"),
@@ -162,7 +169,17 @@ impl Parameters {
             }
         }
         let compare = Compare { value, index };
-        Ok(Parameters { compare, prev_exist, recursive, no_value_on_success })
+        Ok(Parameters { compare, prev_exist, recursive, no_value_on_success, quorum, consistency })
+    }
+
+    /// What the read promises: the stronger of what `quorum` and `consistency`
+    /// ask for, or `default` when neither says.
+    fn consistency(&self, default: Consistency) -> Consistency {
+        match (self.quorum, self.consistency) {
+            (Some(true), _) | (_, Some(Consistency::Linearizable)) => Consistency::Linearizable,
+            (Some(false), _) | (_, Some(Consistency::Stale)) => Consistency::Stale,
+            (None, None) => default,
+        }
     }
 
     fn is_comparing(&self) -> bool {
@@ -240,6 +257,29 @@ mod tests {
         ] {
             assert_eq!(clean(path), name, "{path:?}");
         }
+    }
+
+    #[test]
+    fn the_stronger_of_quorum_and_consistency_counts() {
+        use Consistency::{Linearizable, Stale};
+        let table = [
+            // What a read gets by default, on either kind of node.
+            ("", Linearizable, Stale),
+            ("quorum=true", Linearizable, Linearizable),
+            ("quorum=false", Stale, Stale),
+            ("consistency=linearizable", Linearizable, Linearizable),
+            ("consistency=stale", Stale, Stale),
+            ("quorum=true&consistency=stale", Linearizable, Linearizable),
+            ("quorum=false&consistency=linearizable", Linearizable, Linearizable),
+        ];
+        for (query, by_default, on_stale) in table {
+            let form = Form::parse("", query).unwrap();
+            let parameters = Parameters::parse(&form, &Method::GET).unwrap();
+            assert_eq!(parameters.consistency(Linearizable), by_default, "{query}");
+            assert_eq!(parameters.consistency(Stale), on_stale, "{query}");
+        }
+        let form = Form::parse("", "consistency=eventual").unwrap();
+        assert!(Parameters::parse(&form, &Method::GET).is_err());
     }
 
     #[test]

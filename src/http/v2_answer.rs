@@ -8,12 +8,12 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;
 
 use super::ApiError;
+use super::indices::Indices;
 use super::sending::Sending;
-use crate::kv::{Command, Compare, Key, Outcome, Record, Verdict};
+use crate::kv::{Answer, Command, Compare, Listed, Outcome, Record, Verdict};
 
-/// The header that carries the modified index of the answered key.
-pub const INDEX_HEADER: &str = "X-Etcd-Index";
-const CLUSTER_HEADER: &str = "X-Etcd-Cluster-Id";
+/// The header that carries the cluster's id.
+pub const CLUSTER_HEADER: &str = "X-Etcd-Cluster-Id";
 
 /// How deep a recursive listing goes; deeper directories show without their
 /// keys.
@@ -100,8 +100,8 @@ pub enum EtcdError {
         code: u16,
         /// What is not as it should be.
         cause: String,
-        /// The modified index of the key.
-        index: u64,
+        /// Where the answer stands.
+        indices: Indices,
     },
     /// Any other failure.
     Api(ApiError),
@@ -109,7 +109,8 @@ pub enum EtcdError {
 
 impl EtcdError {
     /// The error of a command that did not take place.
-    pub fn precondition(name: &str, command: &Command, outcome: &Outcome) -> Self {
+    pub fn precondition(name: &str, command: &Command, answer: &Answer) -> Self {
+        let outcome = &answer.outcome;
         let cause = format!("/{name}");
         let (status, code, cause) = match outcome.verdict {
             Verdict::NotFound => (StatusCode::NOT_FOUND, 100, cause),
@@ -120,7 +121,7 @@ impl EtcdError {
             }
             Verdict::Done | Verdict::NotANumber => (StatusCode::PRECONDITION_FAILED, 101, cause),
         };
-        EtcdError::Precondition { status, code, cause, index: outcome.after.modified_index }
+        EtcdError::Precondition { status, code, cause, indices: answer.into() }
     }
 }
 
@@ -128,6 +129,34 @@ impl From<ApiError> for EtcdError {
     fn from(error: ApiError) -> Self {
         EtcdError::Api(error)
     }
+}
+
+/// The keys of an implicit directory, as JSON.
+pub struct Listing {
+    text: String,
+    indices: Indices,
+}
+
+impl Listing {
+    /// In key order. Names that begin with an underscore are hidden, as in
+    /// etcd.
+    pub fn new(name: &str, listed: &Listed, is_recursive: bool) -> Self {
+        let records = &listed.records;
+        let prefix_bytes = if name.is_empty() { 0 } else { name.len() + 1 };
+        let entries: Vec<_> =
+            records.iter().map(|(key, record)| (&key.as_str()[prefix_bytes..], record)).collect();
+        let depth = if is_recursive { MAX_LISTING_DEPTH } else { 1 };
+        let began = first_index(&entries);
+        let node = Node::directory(name, began, children(name, &entries, depth));
+        let event = Event { action: "get", node: Some(node), prev_node: None };
+        Listing { text: line(&event), indices: listed.into() }
+    }
+}
+
+fn line(body: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(body).expect("plain data is JSON");
+    text.push('\n');
+    text
 }
 
 /// Answers in etcd's form, with its headers.
@@ -141,10 +170,10 @@ impl Answerer {
         Answerer { cluster_id: cluster_id(cluster) }
     }
 
-    fn head(&self, mut response: HttpResponseBuilder, index: u64) -> HttpResponseBuilder {
+    fn head(&self, mut response: HttpResponseBuilder, indices: Indices) -> HttpResponseBuilder {
+        indices.put_on(&mut response);
         response
             .insert_header((CLUSTER_HEADER, self.cluster_id.as_str()))
-            .insert_header((INDEX_HEADER, index))
             .content_type("application/json");
         response
     }
@@ -152,12 +181,10 @@ impl Answerer {
     fn json(
         &self,
         response: HttpResponseBuilder,
-        index: u64,
+        indices: Indices,
         body: &impl Serialize,
     ) -> HttpResponse {
-        let mut text = serde_json::to_string(body).expect("plain data is JSON");
-        text.push('\n');
-        self.head(response, index).body(text)
+        self.head(response, indices).body(line(body))
     }
 
     /// The answer to a write that took place.
@@ -165,10 +192,10 @@ impl Answerer {
         &self,
         action: &'static str,
         name: &str,
-        outcome: &Outcome,
+        answer: &Answer,
         no_value: bool,
     ) -> HttpResponse {
-        let Outcome { before, after, .. } = outcome;
+        let Outcome { before, after, .. } = &answer.outcome;
         let is_created = after.is_live() && !before.is_live();
         let status = if is_created { StatusCode::CREATED } else { StatusCode::OK };
         let has_previous = before.is_live();
@@ -181,40 +208,25 @@ impl Answerer {
                 prev_node: has_previous.then(|| Node::leaf(name, before)),
             }
         };
-        self.json(HttpResponse::build(status), after.modified_index, &event)
+        self.json(HttpResponse::build(status), answer.into(), &event)
     }
 
     /// The answer to a read, which counts until it is sent.
-    fn json_of_read(&self, index: u64, body: &impl Serialize) -> Result<HttpResponse, ApiError> {
-        let mut text = serde_json::to_string(body).expect("plain data is JSON");
-        text.push('\n');
+    fn text_of_read(&self, indices: Indices, text: String) -> Result<HttpResponse, ApiError> {
         let body = Sending::new(text.into())?;
-        Ok(self.head(HttpResponse::Ok(), index).body(body))
+        Ok(self.head(HttpResponse::Ok(), indices).body(body))
     }
 
     /// The answer to a read that found the key.
-    pub fn found(&self, name: &str, record: &Record) -> Result<HttpResponse, ApiError> {
-        let event = Event { action: "get", node: Some(Node::leaf(name, record)), prev_node: None };
-        self.json_of_read(record.modified_index, &event)
+    pub fn found(&self, name: &str, answer: &Answer) -> Result<HttpResponse, ApiError> {
+        let node = Some(Node::leaf(name, &answer.outcome.after));
+        let event = Event { action: "get", node, prev_node: None };
+        self.text_of_read(answer.into(), line(&event))
     }
 
-    /// The keys of an implicit directory, in key order. Names that begin with
-    /// an underscore are hidden, as in etcd.
-    pub fn listing(
-        &self,
-        name: &str,
-        records: Vec<(Key, Record)>,
-        is_recursive: bool,
-    ) -> Result<HttpResponse, ApiError> {
-        let index = records.iter().map(|(_, record)| record.modified_index).max().unwrap_or(0);
-        let prefix_bytes = if name.is_empty() { 0 } else { name.len() + 1 };
-        let entries: Vec<_> =
-            records.iter().map(|(key, record)| (&key.as_str()[prefix_bytes..], record)).collect();
-        let depth = if is_recursive { MAX_LISTING_DEPTH } else { 1 };
-        let began = first_index(&entries);
-        let node = Node::directory(name, began, children(name, &entries, depth));
-        let event = Event { action: "get", node: Some(node), prev_node: None };
-        self.json_of_read(index, &event)
+    /// The answer to a read that found a directory.
+    pub fn listing(&self, listing: Listing) -> Result<HttpResponse, ApiError> {
+        self.text_of_read(listing.indices, listing.text)
     }
 
     /// etcd's plain text for a method that it does not know.
@@ -227,23 +239,24 @@ impl Answerer {
 
     /// The answer to a request that has no event.
     pub fn error(&self, error: &EtcdError) -> HttpResponse {
-        let (response, code, cause, index, outcome) = match error {
+        let none = Indices::default();
+        let (response, code, cause, indices, outcome) = match error {
             EtcdError::Invalid { code, cause } => {
-                (HttpResponse::BadRequest(), *code, cause.clone(), 0, None)
+                (HttpResponse::BadRequest(), *code, cause.clone(), none, None)
             }
-            EtcdError::RootIsReadOnly => (HttpResponse::BadRequest(), 107, "/".into(), 0, None),
-            EtcdError::Precondition { status, code, cause, index } => {
-                (HttpResponse::build(*status), *code, cause.clone(), *index, None)
+            EtcdError::RootIsReadOnly => (HttpResponse::BadRequest(), 107, "/".into(), none, None),
+            EtcdError::Precondition { status, code, cause, indices } => {
+                (HttpResponse::build(*status), *code, cause.clone(), *indices, None)
             }
             EtcdError::Api(error) => {
                 let is_wrong = !matches!(error, ApiError::Refused(_));
                 let code = if is_wrong { 209 } else { 300 };
-                (error.response(), code, error.to_string(), 0, error.outcome())
+                (error.response(), code, error.to_string(), none, error.outcome())
             }
         };
-        let (message, cause) = (message(code), cause.as_str());
+        let (message, cause, index) = (message(code), cause.as_str(), indices.index);
         let body = ErrorBody { error_code: code, message, cause, index, outcome };
-        self.json(response, index, &body)
+        self.json(response, indices, &body)
     }
 }
 
@@ -317,7 +330,7 @@ fn children(parent: &str, entries: &[Entry], depth: usize) -> Vec<Node> {
 }
 
 /// A cluster's id in etcd's form, from its name (64-bit FNV-1a).
-fn cluster_id(name: &str) -> String {
+pub fn cluster_id(name: &str) -> String {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

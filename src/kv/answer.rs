@@ -1,5 +1,7 @@
 //! What a client gets: an outcome and where it stands, or why there is none.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Key, Outcome, Record};
@@ -64,4 +66,32 @@ pub enum Scope {
     All,
     /// Whether there may be one: it ends with the first that shows.
     Any,
+}
+
+/// What a read promises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// It shows all that was acknowledged before it began.
+    #[default]
+    Linearizable,
+    /// It shows what the node itself has applied, which may be old.
+    Stale,
+}
+
+/// Why a text is not a [`Consistency`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the consistency of a read is linearizable or stale")]
+pub struct BadConsistency;
+
+impl FromStr for Consistency {
+    type Err = BadConsistency;
+
+    fn from_str(text: &str) -> Result<Self, BadConsistency> {
+        match text {
+            "linearizable" => Ok(Consistency::Linearizable),
+            "stale" => Ok(Consistency::Stale),
+            _ => Err(BadConsistency),
+        }
+    }
 }

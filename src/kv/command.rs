@@ -35,14 +35,14 @@ impl Command {
         matches!(self, Command::Get)
     }
 
-    /// How many bytes of values the command carries.
+    /// How many bytes of value the command carries, those to compare with too.
     pub fn value_bytes(&self) -> usize {
-        let compared = |compare: &Compare| compare.value.as_ref().map_or(0, |value| value.len());
+        let compared = |compare: &Compare| compare.value.as_ref().map_or(0, Bytes::len);
         match self {
             Command::Get | Command::Delete | Command::Add(_) => 0,
-            Command::CompareAndDelete(compare) => compared(compare),
             Command::Set(value) | Command::Create(value) | Command::Update(value) => value.len(),
             Command::CompareAndSwap(compare, value) => compared(compare) + value.len(),
+            Command::CompareAndDelete(compare) => compared(compare),
             Command::WriteVersion(pair) => pair.val.len(),
         }
     }

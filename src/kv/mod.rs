@@ -11,7 +11,7 @@ mod command;
 mod key;
 mod record;
 
-pub use answer::{Answer, Listed, LogPosition, Refusal, Scope};
+pub use answer::{Answer, BadConsistency, Consistency, Listed, LogPosition, Refusal, Scope};
 pub use apply::{Outcome, Verdict, apply};
 pub use command::{Command, Compare, VersionedJson};
 pub use key::{BadKey, Key};

@@ -7,6 +7,15 @@ use bytes::Bytes;
 
 use crate::kv::{Command, Key, Outcome, Record, Verdict};
 
+/// How a server numbers changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IndexOrder {
+    /// Each key by itself, from 1 and without gaps.
+    PerKey,
+    /// All keys together, one number a change, as etcd does.
+    Global,
+}
+
 /// What a client saw of a record; a part that is `None` was not shown.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
@@ -14,8 +23,7 @@ pub struct Seen {
     pub value: Option<Option<Bytes>>,
     /// The index at which this life of the key began.
     pub created_index: Option<u64>,
-    /// The index of the last modification. Leave it out where indices do not
-    /// count the changes of one key (Raft's count all entries of its log).
+    /// The index of the last modification.
     pub modified_index: Option<u64>,
 }
 

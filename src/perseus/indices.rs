@@ -4,9 +4,12 @@
 //! it. Two answers that disagree on this need no search, which would have to
 //! try all orders to find out that there is none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
 
 use super::history::{End, Operation, Seen};
+use crate::kv::Verdict;
 
 /// Two operations that cannot both be true.
 pub fn find_clash<'a>(operations: &[&'a Operation]) -> Option<(&'a Operation, &'a Operation)> {
@@ -36,4 +39,30 @@ pub fn find_clash<'a>(operations: &[&'a Operation]) -> Option<(&'a Operation, &'
         }
     }
     None
+}
+
+/// The indices that were seen though no operation of known end made them, each
+/// with the value that was seen at it, if one was.
+pub fn unclaimed(operations: &[&Operation]) -> BTreeMap<u64, Option<Bytes>> {
+    let mut seen: BTreeMap<u64, Option<Bytes>> = BTreeMap::new();
+    let mut made = Vec::new();
+    for operation in operations {
+        let End::Returned { observation, .. } = &operation.end else { continue };
+        for part in [&observation.before, &observation.after] {
+            if let Some(index) = part.created_index {
+                seen.entry(index).or_default();
+            }
+            if let Some(index) = part.modified_index {
+                let value = seen.entry(index).or_default();
+                *value = value.take().or_else(|| part.value.clone().flatten());
+            }
+        }
+        let (before, after) = (observation.before.modified_index, observation.after.modified_index);
+        let is_done = observation.verdict == Some(Verdict::Done);
+        if is_done && !operation.command.is_read() && before != after {
+            made.extend(after);
+        }
+    }
+    made.iter().for_each(|index| drop(seen.remove(index)));
+    seen
 }

@@ -1,7 +1,9 @@
 //! Is a history linearizable?
 //!
-//! The model of a key is [`kv::apply`](crate::kv::apply) with the record's
-//! modified index raised by one. A history of the key is linearizable when
+//! The model of a key is [`kv::apply`](crate::kv::apply). A change raises the
+//! record's modified index: by one where indices count the changes of the key,
+//! and else to any higher one, which is that of the answer where it was shown.
+//! A history of the key is linearizable when
 //! its operations can be put in an order in which the model gives every
 //! client what it saw, and which keeps real time: an operation that returned
 //! before another was called comes first.
@@ -38,7 +40,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
-use super::history::{History, Operation};
+use super::history::{History, IndexOrder, Operation};
 use super::indices::find_clash;
 use super::moves::{Move, Position};
 use crate::kv::{Key, Record};
@@ -110,9 +112,16 @@ pub enum CheckError {
     },
 }
 
-/// Checks every key of the history.
+/// Checks every key of the history of a server that numbers the changes of
+/// each key by itself.
 pub fn check(history: &History) -> Result<(), CheckError> {
-    history.by_key().into_iter().try_for_each(|(key, operations)| check_key(key, &operations))
+    check_numbered(history, IndexOrder::PerKey)
+}
+
+/// Checks every key of the history of a server that numbers changes so.
+pub fn check_numbered(history: &History, order: IndexOrder) -> Result<(), CheckError> {
+    let keys = history.by_key();
+    keys.into_iter().try_for_each(|(key, operations)| check_key(key, &operations, order))
 }
 
 /// A position on the way, and what is left to try there.
@@ -131,12 +140,12 @@ struct Search<'a> {
     best: Option<Violation>,
 }
 
-fn check_key(key: &Key, operations: &[&Operation]) -> Result<(), CheckError> {
+fn check_key(key: &Key, operations: &[&Operation], order: IndexOrder) -> Result<(), CheckError> {
     if let Some((one, other)) = find_clash(operations) {
         let (key, one, other) = (key.clone(), one.to_string(), other.to_string());
         return Err(CheckError::Clash { key, one, other });
     }
-    let position = Position::start(operations);
+    let position = Position::start(operations, order);
     let total = position.open_count();
     let mut search = Search { position, frames: Vec::new(), entered: HashSet::new(), best: None };
     search.enter(None, false);

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::kv::{Command, Compare, Outcome, Verdict, apply};
-use crate::perseus::{End, Observation, Seen};
+use crate::perseus::{End, IndexOrder, Observation, Seen};
 
 fn key() -> Key {
     Key::try_from("k").unwrap()
@@ -168,23 +168,72 @@ fn a_report_shows_the_way_to_the_stuck_point() {
     assert!(text.contains("client 5 [5, 6] Get") && text.contains("the model answers"), "{text}");
 }
 
+#[test]
+fn indices_of_all_keys_have_gaps_that_nobody_knows() {
+    let done = |command: &Command, before: &Record, index| {
+        Observation::from(&apply(before, command, index))
+    };
+    let (a, c) = (set("a"), set("c"));
+    let at_7 = apply(&Record::default(), &a, 7).after;
+    let reads = |record: &Record| {
+        let operations = vec![
+            (1, a.clone(), returned(2, done(&a, &Record::default(), 7))),
+            (3, set("b"), End::Unknown),
+            (4, Command::Update("u".into()), End::Unknown),
+            (5, Command::Get, returned(6, Observation::from(&apply(record, &Command::Get, 0)))),
+        ];
+        check_numbered(&history(operations), IndexOrder::Global).is_ok()
+    };
+    let at = |value: &'static str, created_index, modified_index| {
+        let value = Some(value.into());
+        Record { value, created_index, modified_index }
+    };
+    assert!(reads(&at_7) && reads(&at("b", 20, 20)) && reads(&at("u", 7, 30)));
+    assert!(reads(&at("u", 20, 30)), "one update after a write that nobody saw");
+    assert!(!reads(&at("b", 6, 6)) && !reads(&at("b", 7, 20)) && !reads(&at("u", 6, 20)));
+    assert!(!reads(&at("a", 20, 20)), "a was written once");
+    let overwritten = history(vec![
+        (1, a.clone(), returned(2, done(&a, &Record::default(), 7))),
+        (3, c.clone(), returned(4, done(&c, &at_7, 6))),
+    ]);
+    assert!(check_numbered(&overwritten, IndexOrder::Global).is_err(), "indices grow");
+}
+
+/// The indices that a command may have given: what the clients saw tells which
+/// of them matter.
+fn indices_to_try(all: &[&Operation], order: IndexOrder) -> Vec<u64> {
+    let seen = all.iter().filter_map(|op| match &op.end {
+        End::Returned { observation, .. } => Some(observation),
+        End::Unknown | End::Failed => None,
+    });
+    let parts = seen.flat_map(|seen| [&seen.before, &seen.after]);
+    let indices = parts.flat_map(|part| [part.created_index, part.modified_index]).flatten();
+    match order {
+        IndexOrder::PerKey => Vec::new(),
+        IndexOrder::Global => indices.collect(),
+    }
+}
+
 /// All orders, no shortcut: what the search must agree with.
-fn check_by_trying_all(left: &[&Operation], state: &Record) -> bool {
+fn check_by_trying_all(left: &[&Operation], state: &Record, indices: &[u64]) -> bool {
     let is_definite = |op: &&&Operation| matches!(op.end, End::Returned { .. });
     let ends = left.iter().filter(is_definite).map(|op| match op.end {
         End::Returned { at, .. } => at,
         End::Unknown | End::Failed => unreachable!("filtered"),
     });
     let Some(horizon) = ends.min() else { return true };
-    (0..left.len()).filter(|&i| left[i].called <= horizon).any(|i| {
-        let outcome = apply(state, &left[i].command, state.modified_index + 1);
+    let next = state.modified_index + 1;
+    let numbers = || indices.iter().copied().filter(|index| *index > next).chain([next]);
+    let starts = (0..left.len()).filter(|&i| left[i].called <= horizon);
+    starts.flat_map(|i| numbers().map(move |index| (i, index))).any(|(i, index)| {
+        let outcome = apply(state, &left[i].command, index);
         let fits = match &left[i].end {
             End::Returned { observation, .. } => observation.agrees_with(&outcome),
             End::Unknown => true,
             End::Failed => false,
         };
         let rest: Vec<&Operation> = [&left[..i], &left[i + 1..]].concat();
-        fits && check_by_trying_all(&rest, &outcome.after)
+        fits && check_by_trying_all(&rest, &outcome.after, indices)
     })
 }
 
@@ -216,7 +265,13 @@ impl View {
 
 /// A history of a store that works: `in_flight` operations at once, each of
 /// which takes effect between its call and its end.
-fn random_history(random: &mut SmallRng, count: u64, in_flight: u64, view: View) -> History {
+fn random_history(
+    random: &mut SmallRng,
+    count: u64,
+    in_flight: u64,
+    view: View,
+    order: IndexOrder,
+) -> History {
     let mut history = History::default();
     let mut state = Record::default();
     for number in 0..count {
@@ -237,7 +292,11 @@ fn random_history(random: &mut SmallRng, count: u64, in_flight: u64, view: View)
         if is_unknown && random.random_bool(0.5) {
             continue;
         }
-        let outcome = apply(&state, &command, state.modified_index + 1);
+        let gap = match order {
+            IndexOrder::PerKey => 0,
+            IndexOrder::Global => random.random_range(0..3),
+        };
+        let outcome = apply(&state, &command, state.modified_index + 1 + gap);
         if !is_unknown {
             history.end(id, End::Returned { at, observation: view.of(&outcome) });
         }
@@ -252,7 +311,8 @@ fn shortcuts_lose_nothing_and_let_nothing_pass() {
     let mut bad = 0;
     for round in 0..3000 {
         let view = [View::All, View::Values, View::After][round % 3];
-        let mut history = random_history(&mut random, 7, 4, view);
+        let order = [IndexOrder::PerKey, IndexOrder::Global][round / 3 % 2];
+        let mut history = random_history(&mut random, 7, 4, view, order);
         for operation in &mut history.operations {
             if random.random_bool(0.2) {
                 operation.end = End::Unknown;
@@ -266,8 +326,11 @@ fn shortcuts_lose_nothing_and_let_nothing_pass() {
                 std::mem::replace(&mut history.operations[j].command, one);
         }
         let operations: Vec<&Operation> = history.operations.iter().collect();
-        let expected = check_by_trying_all(&operations, &Record::default());
-        assert_eq!(check(&history).is_ok(), expected, "{history:#?}");
+        let mut indices = indices_to_try(&operations, order);
+        indices.sort_unstable();
+        indices.dedup();
+        let expected = check_by_trying_all(&operations, &Record::default(), &indices);
+        assert_eq!(check_numbered(&history, order).is_ok(), expected, "{history:#?}");
         bad += usize::from(!expected);
     }
     assert!((500..2500).contains(&bad), "{bad} of 3000 histories are bad");
@@ -276,10 +339,11 @@ fn shortcuts_lose_nothing_and_let_nothing_pass() {
 #[test]
 fn a_long_history_of_one_key_is_checked_in_seconds() {
     let mut random = SmallRng::seed_from_u64(11);
-    for view in [View::All, View::Values] {
+    let (per_key, global) = (IndexOrder::PerKey, IndexOrder::Global);
+    for (view, order) in [(View::All, per_key), (View::Values, per_key), (View::All, global)] {
         let started = std::time::Instant::now();
-        let history = random_history(&mut random, 100_000, 20, view);
-        check(&history).unwrap_or_else(|error| panic!("{error}"));
+        let history = random_history(&mut random, 100_000, 20, view, order);
+        check_numbered(&history, order).unwrap_or_else(|error| panic!("{error}"));
         eprintln!("100,000 operations: {:?}", started.elapsed());
         assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     }

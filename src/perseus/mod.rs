@@ -21,8 +21,8 @@ mod moves;
 
 use std::time::Duration;
 
-pub use history::{End, History, Observation, Operation, OperationId, Seen};
-pub use linearizability::{CheckError, Violation, check};
+pub use history::{End, History, IndexOrder, Observation, Operation, OperationId, Seen};
+pub use linearizability::{CheckError, Violation, check, check_numbered};
 
 /// Reads a time as people write it on the command line: 10s, 2m, 500ms.
 /// The error says what was wrong and how to write it.

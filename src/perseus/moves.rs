@@ -1,11 +1,12 @@
 //! Where a search for a linearization stands, and which moves it has.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 
-use super::history::{End, Observation, Operation};
+use super::history::{End, IndexOrder, Observation, Operation};
+use super::indices::unclaimed;
 use crate::kv::{Command, Outcome, Record, Verdict, apply};
 
 /// What an operation may turn the value into.
@@ -29,6 +30,8 @@ struct Task<'a> {
     /// The value that it must find, where that was seen.
     needs: Option<usize>,
     makes: Makes,
+    /// The modified index that it made, where that was seen.
+    after_index: Option<u64>,
     /// The nearest earlier operation of unknown end with the same command.
     twin: Option<usize>,
 }
@@ -83,6 +86,10 @@ pub struct Move {
 pub struct Position<'a> {
     tasks: Vec<Task<'a>>,
     values: HashMap<Option<Bytes>, usize>,
+    order: IndexOrder,
+    /// Indices that were seen and that only operations of unknown end can have
+    /// made, with the value where that was seen.
+    unclaimed: BTreeMap<u64, Option<Bytes>>,
     sees_indices: bool,
     /// Operations with a known outcome that are left, by call time.
     open: Order,
@@ -104,7 +111,7 @@ pub struct Position<'a> {
 impl<'a> Position<'a> {
     /// The start: nothing in order, an absent key. Operations that failed
     /// for certain took no effect and are left out.
-    pub fn start(operations: &[&'a Operation]) -> Self {
+    pub fn start(operations: &[&'a Operation], order: IndexOrder) -> Self {
         let mut sorted: Vec<&Operation> = operations.to_vec();
         sorted.retain(|operation| operation.end != End::Failed);
         sorted.sort_by_key(|operation| operation.called);
@@ -124,6 +131,11 @@ impl<'a> Position<'a> {
         indexed.retain(|task| tasks[*task].before_index.is_some());
         indexed.sort_by_key(|task| tasks[*task].before_index);
         let mut position = Position {
+            order,
+            unclaimed: match order {
+                IndexOrder::PerKey => BTreeMap::new(),
+                IndexOrder::Global => unclaimed(operations),
+            },
             sees_indices: tasks.iter().any(Task::sees_indices),
             open: Order::of(&open, tasks.len()),
             open_count: open.len(),
@@ -164,7 +176,32 @@ impl<'a> Position<'a> {
 
     /// What the command of a task does to `state`.
     pub fn outcome_on(&self, state: &Record, task: usize) -> Outcome {
-        apply(state, &self.tasks[task].operation.command, state.modified_index + 1)
+        let seen = match self.order {
+            IndexOrder::PerKey => None,
+            IndexOrder::Global => self.tasks[task].after_index,
+        };
+        self.outcome_at(state, task, seen.unwrap_or(0))
+    }
+
+    /// The same, if the change is made at this index or, where it is past, at
+    /// the next one.
+    fn outcome_at(&self, state: &Record, task: usize, index: u64) -> Outcome {
+        let index = index.max(state.modified_index + 1);
+        apply(state, &self.tasks[task].operation.command, index)
+    }
+
+    /// What an operation of unknown end may have done, at the next index or,
+    /// where other keys take some, at one that was seen and that none of the
+    /// others made. One that nobody saw may as well be the next.
+    fn outcomes_of_unknown(&self, task: usize) -> impl Iterator<Item = Outcome> {
+        let past = self.state.modified_index + 1;
+        let next = self.outcome_at(&self.state, task, past);
+        let later = self.unclaimed.range(past + 1..).filter_map(move |(index, value)| {
+            let outcome = self.outcome_at(&self.state, task, *index);
+            let fits = value.is_none() || outcome.after.value == *value;
+            fits.then_some(outcome)
+        });
+        std::iter::once(next).chain(later).filter(|o| !self.is_same(&o.after, &o.before))
     }
 
     /// The open operations that may come next: called before any other open
@@ -219,10 +256,8 @@ impl<'a> Position<'a> {
             if self.is_taken[task] || waits_for_twin {
                 continue;
             }
-            let outcome = self.outcome_on(&self.state, task);
-            if !self.is_same(&outcome.after, &outcome.before) {
-                moves.push(Move { task, after: outcome.after });
-            }
+            let outcomes = self.outcomes_of_unknown(task);
+            moves.extend(outcomes.map(|outcome| Move { task, after: outcome.after }));
         }
         // One that somebody saw is likely the next to be seen; but where
         // changes are counted, one that nobody saw is used up first.
@@ -233,7 +268,11 @@ impl<'a> Position<'a> {
     /// True when `next`, which would follow an operation of unknown end that
     /// was taken at `earlier`, fits and does the same without it.
     pub fn is_in_vain_since(&self, earlier: &Record, next: &Move) -> bool {
-        let without = self.outcome_on(earlier, next.task);
+        let index = match self.order {
+            IndexOrder::PerKey => 0,
+            IndexOrder::Global => next.after.modified_index,
+        };
+        let without = self.outcome_at(earlier, next.task, index);
         self.tasks[next.task].agrees_with(&without) && self.is_same(&without.after, &next.after)
     }
 
@@ -343,7 +382,9 @@ impl<'a> Task<'a> {
             Some(Some(value)) => Makes::Value(number(value)),
         };
         let needs = needs.map(number);
-        Task { operation, observation, returned, before_index, needs, makes, twin: None }
+        let after_index = observation.and_then(|seen| seen.after.modified_index);
+        let twin = None;
+        Task { operation, observation, returned, before_index, needs, makes, after_index, twin }
     }
 
     fn agrees_with(&self, outcome: &Outcome) -> bool {

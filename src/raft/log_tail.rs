@@ -87,7 +87,7 @@ mod tests {
         let key = Key::try_from("k").unwrap();
         let command = Command::Set(vec![0; value_bytes].into());
         Entry::new(
-            LogId::new(1, index),
+            LogId::new(openraft::vote::leader_id_std::CommittedLeaderId::new(1), index),
             openraft::EntryPayload::Normal(Request::Command { key, command }),
         )
     }

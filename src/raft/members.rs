@@ -15,9 +15,10 @@ use openraft::metrics::RaftMetrics;
 use openraft::{ChangeMembers, Membership};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::leader::{Attempt, Unled};
 use super::message::{Call, ChangeError, Changed, Lane, MemberChange, Reply};
 use super::peers::Unanswered;
-use super::replica::{Attempt, Replica, Unled};
+use super::replica::{End, Replica};
 use super::state::Members;
 use super::store::lock;
 use super::types::{Member, ReplicaId, Request, Types};
@@ -28,7 +29,7 @@ type ChangeResult = Result<Changed, ChangeError>;
 
 /// How often a replica looks after itself.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a change waits for another one, and for a new member to answer.
+/// How long a change waits for another one, and for members to answer.
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(1);
 /// A learner this many entries behind has caught up: they take less time than
 /// an election.
@@ -45,10 +46,11 @@ impl<D: Disk> Replica<D> {
     pub async fn change(&self, change: MemberChange, deadline: Instant) -> ChangeResult {
         let call = |patience_ms| Call::Change { change: change.clone(), patience_ms };
         let here = async || self.change_here(&change, deadline).await;
-        let reply = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
-            Reply::Changed(result) => Ok(result),
-            other => Err(other),
-        });
+        let parse = |reply| {
+            let Reply::Changed(result) = reply else { return None };
+            Some(result)
+        };
+        let reply = self.at_leader(deadline, Lane::Members, here, call, parse);
         reply.await.map_err(Refusal::from)?
     }
 
@@ -128,7 +130,8 @@ impl<D: Disk> Replica<D> {
     /// Waits a little for a learner to catch up, if it answers at all.
     async fn promote_newcomer(&self, id: ReplicaId, peer_url: &str, deadline: Instant) -> Changed {
         let patience = NEWCOMER_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
-        let hello = self.peers.call(id, peer_url, Lane::Control, Call::Hello, patience).await;
+        let call = Call::Hello { is_new: false };
+        let hello = self.peers.call(id, peer_url, Lane::Control, call, patience).await;
         if let Err(Unanswered::NotSent(why) | Unanswered::Lost(why)) = hello {
             return Changed::Learner {
                 why: format!("{why}; start it with --join, it votes when it has caught up"),
@@ -163,6 +166,10 @@ impl<D: Disk> Replica<D> {
         deadline: Instant,
     ) -> Attempt<ChangeResult> {
         let membership = members.membership.membership();
+        if members.retired.contains(&id) {
+            // Also an attempt that another leader finished is made again.
+            return Attempt::Done(Ok(Changed::Done));
+        }
         if membership.get_node(&id).is_none() {
             let why = format!("there is no member {id}");
             return Attempt::Done(Err(ChangeError::NotFound(why)));
@@ -177,9 +184,7 @@ impl<D: Disk> Replica<D> {
         if rest.is_empty() {
             return conflict(&format!("member {id} is the last one"));
         }
-        // The rest must be able to commit its own first entry.
-        let alive = self.alive();
-        let count = rest.iter().filter(|voter| alive.contains(voter)).count();
+        let count = self.count_alive(&rest, deadline).await;
         if count <= rest.len() / 2 {
             return conflict(&format!(
                 "only {count} of the other {} voters answer, which is no majority; start them, or \
@@ -198,6 +203,19 @@ impl<D: Disk> Replica<D> {
             }
         }
         self.commit(ChangeMembers::RemoveVoters(BTreeSet::from([id])), deadline).await
+    }
+
+    /// How many of these voters live. They must be able to commit their own first
+    /// entry, so a leader that is new or busy gives them time to be a majority.
+    async fn count_alive(&self, voters: &BTreeSet<ReplicaId>, deadline: Instant) -> usize {
+        let soon = deadline.min(Instant::now() + NEWCOMER_PATIENCE);
+        loop {
+            let count = voters.intersection(&self.alive()).count();
+            if count > voters.len() / 2 || Instant::now() + TICK >= soon {
+                return count;
+            }
+            sleep(TICK).await;
+        }
     }
 
     /// The members that have answered this leader within an election time.
@@ -244,17 +262,29 @@ impl<D: Disk> Replica<D> {
     /// Looks after the replica and, while it leads, after the members.
     pub(super) async fn tend(self) {
         let mut led_at = Instant::now();
+        let mut leader_shown = None;
         let mut publishing = Instant::now();
         loop {
             sleep(TICK).await;
             let metrics = self.metrics();
-            if metrics.running_state.is_err() {
+            if let Err(error) = &metrics.running_state {
+                self.ended.send_replace(Some(End::Broken(error.to_string())));
                 return;
             }
             if self.state.members().retired.contains(&self.settings.id) {
                 sleep(FAREWELL).await;
-                self.removed.send_replace(true);
+                self.ended.send_replace(Some(End::Removed));
                 return;
+            }
+            let leader = metrics.current_leader.map(|leader| (leader, metrics.current_term));
+            if leader != leader_shown {
+                leader_shown = leader;
+                if let Some((leader, term)) = leader {
+                    log::info!(
+                        "replica {}: replica {leader} leads in term {term}",
+                        self.settings.id
+                    );
+                }
             }
             match metrics.current_leader {
                 Some(_) => led_at = Instant::now(),
@@ -295,10 +325,10 @@ impl<D: Disk> Replica<D> {
             if *id == self.settings.id {
                 continue;
             }
-            let url = &member.peer_url;
-            let hello = self.peers.call(*id, url, Lane::Control, Call::Hello, TICK).await;
+            let (url, call) = (&member.peer_url, Call::Hello { is_new: false });
+            let hello = self.peers.call(*id, url, Lane::Control, call, TICK).await;
             if let Ok(Reply::Removed) = hello {
-                self.removed.send_replace(true);
+                self.ended.send_replace(Some(End::Removed));
             }
         }
     }
@@ -317,10 +347,8 @@ impl<D: Disk> Replica<D> {
             Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
         };
         let call = |_| Call::Publish { id, profile: profile.clone() };
-        let published = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
-            Reply::Noted => Ok(()),
-            other => Err(other),
-        });
+        let parse = |reply| matches!(reply, Reply::Noted).then_some(());
+        let published = self.at_leader(deadline, Lane::Forward, here, call, parse);
         if let Err(Unled::Failed(why) | Unled::Lost(why)) = published.await {
             log::debug!("the others were not told of this replica yet: {why}");
         }

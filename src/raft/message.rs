@@ -51,7 +51,10 @@ pub enum Call {
         profile: Profile,
     },
     /// Am I still a member? Asked by who hears of no leader.
-    Hello,
+    Hello {
+        /// Whether the sender has no data.
+        is_new: bool,
+    },
 }
 
 /// A piece of a snapshot file. Pieces come in order; the last one installs it.
@@ -140,6 +143,8 @@ pub enum Reply {
         /// Who leads, if it knows.
         leader: Option<ReplicaId>,
     },
+    /// To a [`Call::Hello`] of who has no data, but has been a member that had.
+    Known,
     /// To anything, when the sender was removed from the cluster.
     Removed,
     /// To anything: it was not served, and why.
@@ -171,10 +176,14 @@ pub enum SnapshotReply {
 pub enum Lane {
     /// Entries of the log.
     Log,
-    /// Heartbeats, votes, read indices: small and urgent.
+    /// Heartbeats and votes: small and urgent.
     Control,
-    /// Clients' commands and changes of members on their way to the leader.
+    /// Read indices, which wait for heartbeats.
+    Read,
+    /// Clients' commands on their way to the leader, which wait for entries.
     Forward,
+    /// Changes of members, which may wait for a new one.
+    Members,
     /// Snapshots.
     Snapshot,
 }
@@ -212,7 +221,7 @@ impl Call {
                 | Call::ReadIndex
                 | Call::Change { .. }
                 | Call::Publish { .. }
-                | Call::Hello => 0,
+                | Call::Hello { .. } => 0,
             }
     }
 }
@@ -236,6 +245,7 @@ impl Reply {
                 | Reply::Changed(_)
                 | Reply::Noted
                 | Reply::NotLeader { .. }
+                | Reply::Known
                 | Reply::Removed
                 | Reply::Refused(_) => 0,
             }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::peers::{Peers, Unanswered};
+use super::replica::End;
 use super::snapshot::Snapshots;
 use super::types::{Member, ReplicaId, Types, Vote};
 use crate::store::SnapshotFile;
@@ -27,14 +28,14 @@ pub struct Network {
     /// Reads the files that are sent.
     pub snapshots: Snapshots,
     /// Is told when another replica says that this one was removed.
-    pub removed: watch::Sender<bool>,
+    pub ended: watch::Sender<Option<End>>,
 }
 
 /// The way to one replica, on one lane.
 pub struct Way {
     peers: Arc<dyn Peers>,
     snapshots: Snapshots,
-    removed: watch::Sender<bool>,
+    ended: watch::Sender<Option<End>>,
     to: ReplicaId,
     url: String,
     lane: Lane,
@@ -54,7 +55,7 @@ impl Network {
         Way {
             peers: self.peers.clone(),
             snapshots: self.snapshots.clone(),
-            removed: self.removed.clone(),
+            ended: self.ended.clone(),
             to,
             url: member.peer_url.clone(),
             lane,
@@ -87,7 +88,7 @@ impl Way {
     ) -> Result<Reply, RPCError<Types>> {
         match self.peers.call(self.to, &self.url, lane, call, patience).await {
             Ok(Reply::Removed) => {
-                self.removed.send_replace(true);
+                self.ended.send_replace(Some(End::Removed));
                 Err(Unreachable::from_string("this replica was removed from the cluster").into())
             }
             Ok(reply) => Ok(reply),
@@ -115,7 +116,9 @@ impl RaftNetworkV2<Types> for Way {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let patience = match self.lane {
             Lane::Log => LOG_PATIENCE,
-            Lane::Control | Lane::Forward | Lane::Snapshot => option.hard_ttl(),
+            Lane::Control | Lane::Read | Lane::Forward | Lane::Members | Lane::Snapshot => {
+                option.hard_ttl()
+            }
         };
         match self.call(self.lane, Call::Append(rpc), patience).await? {
             Reply::Appended(response) => Ok(response),

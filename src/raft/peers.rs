@@ -22,7 +22,9 @@ pub enum Unanswered {
 /// The way to the other replicas.
 pub trait Peers: Send + Sync + 'static {
     /// Sends a call to the replica `to`, whose peer listener is at `url`, and
-    /// waits for its reply no longer than `patience`.
+    /// waits for its reply no longer than `patience`; on [`Lane::Control`] the
+    /// way may give up sooner, so that nothing there waits behind a dead
+    /// connection.
     fn call(
         &self,
         to: ReplicaId,

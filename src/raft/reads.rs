@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::leader::Unled;
 use super::message::{Call, Lane, Reply};
-use super::replica::{Replica, Unled};
+use super::replica::Replica;
 use crate::kv::{LogPosition, Refusal};
 use crate::store::Disk;
 
@@ -68,11 +69,11 @@ impl<D: Disk> Replica<D> {
             }
             let here = async || self.confirm_leadership().await;
             let deadline = Instant::now() + ROUND_PATIENCE;
-            let parse = |reply| match reply {
-                Reply::ReadIndex(position) => Ok(position),
-                other => Err(other),
+            let parse = |reply| {
+                let Reply::ReadIndex(position) = reply else { return None };
+                Some(position)
             };
-            let asked = self.at_leader(deadline, Lane::Control, here, |_| Call::ReadIndex, parse);
+            let asked = self.at_leader(deadline, Lane::Read, here, |_| Call::ReadIndex, parse);
             let answer = asked.await;
             for read in waiting {
                 // Who has gone does not wait.

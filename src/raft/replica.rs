@@ -13,56 +13,29 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::error::{
-    ClientWriteError, ForwardToLeader, InitializeError, LinearizableReadError, RaftError,
-};
+use openraft::error::{InitializeError, RaftError};
 use openraft::metrics::RaftMetrics;
-use openraft::raft::ReadPolicy;
-use openraft::{Config, Raft, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::leader::Attempt;
 use super::log_store::{Jobs, LogStore};
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::network::Network;
-use super::peers::{Peers, Unanswered};
+use super::peers::Peers;
 use super::planted::{Bug, is_planted};
 use super::reads::Reads;
 use super::runtime::Runtime;
+use super::settings::{Settings, config};
 use super::snapshot::Snapshots;
-use super::state::{State, position};
+use super::state::State;
 use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
-use super::types::{Member, Profile, ReplicaId, Request, Response, Types};
-use crate::kv::{Answer, Command, Key, Listed, LogPosition, Refusal, Scope};
+use super::types::{Member, ReplicaId, Request, Types};
+use crate::kv::{Answer, Command, Key, Refusal};
 use crate::store::{Disk, Received};
-
-/// How a replica is set up.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Its id.
-    pub id: ReplicaId,
-    /// The peer listeners of the first members, this one among them; `None`
-    /// for a replica that joins a cluster.
-    pub founders: Option<BTreeMap<ReplicaId, String>>,
-    /// What it tells the others about itself.
-    pub profile: Profile,
-    /// How often a leader shows that it lives.
-    pub heartbeat: Duration,
-    /// How long a follower waits for that, at least and at most.
-    pub election: (Duration, Duration),
-    /// A snapshot is made after so many entries.
-    pub snapshot_entries: u64,
-    /// A snapshot is made when the log has grown by so much, in bytes.
-    pub snapshot_bytes: u64,
-    /// How many entries stay behind a snapshot, for members that are slow.
-    pub keep_entries: u64,
-    /// What election times are drawn from.
-    pub seed: u64,
-    /// A bug that a test has planted.
-    pub bug: Option<Bug>,
-}
 
 /// Why a replica does not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,36 +43,35 @@ pub enum StartError {
     /// The settings contradict each other.
     #[error("{0}")]
     Settings(String),
+    /// It has no data, but others know it.
+    #[error(
+        "it was a member before, as member {witness} tells, but its data is gone, and with it \
+         what it promised and acknowledged: taking part again could lose writes; bring the data \
+         back, or remove it (curl -X DELETE http://ANOTHER-MEMBER/{id}) and add a new member \
+         with an id that was never used"
+    )]
+    Forgotten {
+        /// The replica.
+        id: ReplicaId,
+        /// Who knows it.
+        witness: ReplicaId,
+    },
     /// openraft refuses what the disk holds.
     #[error("the replica cannot be started: {0}")]
     Raft(String),
 }
 
-/// What a replica's leader did not answer.
-#[derive(Clone, Debug)]
-pub enum Unled {
-    /// Certainly nothing was done.
-    Failed(String),
-    /// Something may have been done.
-    Lost(String),
+/// Why a replica ended by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It is no member of the cluster any more.
+    Removed,
+    /// A rule of Raft was broken, or its storage has failed.
+    Broken(String),
 }
 
-impl From<Unled> for Refusal {
-    fn from(unled: Unled) -> Self {
-        match unled {
-            Unled::Failed(why) => Refusal::Failed(why),
-            Unled::Lost(why) => Refusal::Unknown(why),
-        }
-    }
-}
-
-/// What came of trying here what only a leader can do.
-pub enum Attempt<T> {
-    /// This.
-    Done(T),
-    /// Nothing: somebody else leads.
-    Elsewhere(Option<ReplicaId>),
-}
+/// openraft's own handle of a replica.
+pub type Handle<D> = Raft<Types, StateMachine<D>>;
 
 /// A replica. Clones are handles to the same one.
 pub struct Replica<D: Disk>(Arc<Inner<D>>);
@@ -128,14 +100,13 @@ pub struct Inner<D: Disk> {
     pub(super) reads: Mutex<Reads>,
     /// Held while members change: one change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
-    pub(super) removed: watch::Sender<bool>,
+    pub(super) ended: watch::Sender<Option<End>>,
     snapshots: Snapshots,
     jobs: Jobs,
 }
 
-/// How long to wait before somebody else is asked who leads.
-const PAUSE: Duration = Duration::from_millis(20);
-
+/// How long a new replica waits for the others to tell whether they know it.
+const HELLO_PATIENCE: Duration = Duration::from_millis(300);
 impl<D: Disk> Replica<D> {
     /// Starts a replica on what a store holds; whoever calls runs the jobs of
     /// the store meanwhile. Must be called within a `LocalSet`.
@@ -148,20 +119,24 @@ impl<D: Disk> Replica<D> {
     ) -> Result<Self, StartError> {
         let config = config(&settings).map_err(StartError::Settings)?;
         let (state, log) = store;
-        let removed = watch::Sender::new(false);
-        let network = Network {
-            peers: peers.clone(),
-            snapshots: snapshots.clone(),
-            removed: removed.clone(),
-        };
+        let ended = watch::Sender::new(None);
+        let network =
+            Network { peers: peers.clone(), snapshots: snapshots.clone(), ended: ended.clone() };
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
         let log_store = LogStore::new(log.clone(), jobs.clone());
+        let is_new = {
+            let log = lock(&log);
+            log.vote.is_none() && log.last.is_none()
+        };
+        if is_new {
+            check_never_seen(&settings, &*peers).await?;
+        }
         let start = async {
             let raft = Raft::new(settings.id, Arc::new(config), network, log_store, machine).await;
             let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
-            if let Some(founders) = &settings.founders {
-                found(&raft, founders).await?;
+            if is_new && !settings.joins {
+                found(&raft, &settings.members).await?;
             }
             Ok(raft)
         };
@@ -174,7 +149,7 @@ impl<D: Disk> Replica<D> {
             peers,
             reads: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-            removed,
+            ended,
             snapshots,
             jobs,
         }));
@@ -196,26 +171,16 @@ impl<D: Disk> Replica<D> {
         let call =
             |patience_ms| Call::Submit { key: key.clone(), command: command.clone(), patience_ms };
         let here = async || self.write(request(&key, &command), deadline).await;
-        let reply = self.at_leader(deadline, Lane::Forward, here, call, |reply| match reply {
-            Reply::Submitted(result) => Ok(result),
-            other => Err(other),
-        });
+        let parse = |reply| {
+            let Reply::Submitted(result) = reply else { return None };
+            Some(result)
+        };
+        let reply = self.at_leader(deadline, Lane::Forward, here, call, parse);
         reply.await?
     }
 
-    /// Lists the records under a prefix as they are now.
-    pub async fn list(
-        &self,
-        prefix: &str,
-        scope: Scope,
-        deadline: Instant,
-    ) -> Result<Listed, Refusal> {
-        self.catch_up(deadline).await?;
-        self.state.list(prefix, scope)
-    }
-
     /// Waits until all that was done before now is applied here.
-    async fn catch_up(&self, deadline: Instant) -> Result<(), Refusal> {
+    pub async fn catch_up(&self, deadline: Instant) -> Result<(), Refusal> {
         let position = self.read_index(deadline).await?;
         timeout_at(deadline, self.state.applied(position.index)).await.map_err(|_| {
             let behind = self.state.summary().applied.index().unwrap_or(0);
@@ -231,6 +196,11 @@ impl<D: Disk> Replica<D> {
         &self.state
     }
 
+    /// openraft's own handle, for who wants to look inside.
+    pub fn handle(&self) -> Handle<D> {
+        self.raft.clone()
+    }
+
     /// Who leads, as far as this replica knows.
     pub fn leader(&self) -> Option<ReplicaId> {
         self.raft.server_metrics().borrow_watched().current_leader
@@ -241,10 +211,12 @@ impl<D: Disk> Replica<D> {
         self.raft.metrics().borrow_watched().clone()
     }
 
-    /// Waits until this replica is no member any more.
-    pub async fn removed(&self) {
+    /// Waits until this replica can go on no more, by itself.
+    pub async fn ended(&self) -> End {
+        let mut ended = self.ended.subscribe();
+        let end = ended.wait_for(Option::is_some).await;
         // The sender lives as long as the replica.
-        let _ = self.removed.subscribe().wait_for(|removed| *removed).await;
+        end.ok().and_then(|end| end.clone()).unwrap_or(End::Removed)
     }
 
     /// Answers another replica.
@@ -297,7 +269,10 @@ impl<D: Disk> Replica<D> {
                     Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
                 }
             }
-            Call::Hello => Reply::Noted,
+            Call::Hello { is_new: true } if self.state.members().profiles.contains_key(&from) => {
+                Reply::Known
+            }
+            Call::Hello { .. } => Reply::Noted,
         }
     }
 
@@ -356,152 +331,6 @@ impl<D: Disk> Replica<D> {
         let voters = metrics.membership_config.membership().voter_ids().filter(|id| *id != me);
         voters.max_by_key(|id| replication.get(id).copied().flatten())
     }
-
-    /// Appends a request, if this replica leads.
-    pub(super) async fn append(
-        &self,
-        request: Request,
-        deadline: Instant,
-    ) -> Attempt<Result<(Response, LogPosition), Refusal>> {
-        let unknown = |why: &str| Attempt::Done(Err(Refusal::Unknown(why.into())));
-        let Ok(result) = timeout_at(deadline, self.raft.client_write(request)).await else {
-            return unknown("no quorum of replicas took it in time; it may still take effect");
-        };
-        match result {
-            Ok(written) => Attempt::Done(Ok((written.data, position(&written.log_id)))),
-            Err(RaftError::APIError(error)) => match error {
-                ClientWriteError::ForwardToLeader(forward) => Attempt::Elsewhere(forward.leader_id),
-                ClientWriteError::LogEntryDiscarded(_) => {
-                    unknown("another replica took the lead meanwhile; it may have taken effect")
-                }
-                ClientWriteError::ChangeMembershipError(_)
-                | ClientWriteError::PreconditionFailed(_) => {
-                    Attempt::Done(Err(Refusal::Failed(error.to_string())))
-                }
-            },
-            Err(RaftError::Fatal(error)) => {
-                unknown(&format!("the replica has stopped: {error}; it may have taken effect"))
-            }
-        }
-    }
-
-    /// Appends a command, if this replica leads.
-    async fn write(&self, request: Request, deadline: Instant) -> Attempt<Result<Answer, Refusal>> {
-        match self.append(request, deadline).await {
-            Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
-            Attempt::Done(Err(refusal)) => Attempt::Done(Err(refusal)),
-            Attempt::Done(Ok((Response::Applied { outcome, index }, position))) => {
-                Attempt::Done(Ok(Answer { outcome, index, position: Some(position) }))
-            }
-            Attempt::Done(Ok((Response::Nothing, _))) => unreachable!("a command has an outcome"),
-        }
-    }
-
-    /// Makes sure that this replica still leads; gives the index that a read
-    /// which began before must have applied.
-    pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
-        if is_planted(self.settings.bug, Bug::ReadWithoutReadIndex)
-            && self.leader() == Some(self.settings.id)
-            && let Some(position) = self.state.summary().applied.position()
-        {
-            return Attempt::Done(position);
-        }
-        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-            Ok(linearizer) => Attempt::Done(position(linearizer.read_log_id().log_id())),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(ForwardToLeader {
-                leader_id,
-                ..
-            }))) => Attempt::Elsewhere(leader_id),
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))
-            | Err(RaftError::Fatal(_)) => Attempt::Elsewhere(None),
-        }
-    }
-
-    /// Does here, or has the leader do, what only a leader can; looks for one
-    /// until the deadline.
-    pub(super) async fn at_leader<T>(
-        &self,
-        deadline: Instant,
-        lane: Lane,
-        here: impl AsyncFn() -> Attempt<T>,
-        call: impl Fn(u32) -> Call,
-        parse: impl Fn(Reply) -> Result<T, Reply>,
-    ) -> Result<T, Unled> {
-        let me = self.settings.id;
-        let mut leader = self.leader();
-        loop {
-            let why;
-            let hint = match leader.filter(|leader| *leader != me) {
-                None => match here().await {
-                    Attempt::Done(result) => return Ok(result),
-                    Attempt::Elsewhere(hint) => {
-                        why = "no leader is known that a quorum follows".to_string();
-                        hint
-                    }
-                },
-                Some(leader) => {
-                    let members = self.state.members();
-                    let url = self.url_of(leader, &members);
-                    let patience = deadline.saturating_duration_since(Instant::now());
-                    let call = call(patience.as_millis() as u32);
-                    match self.peers.call(leader, &url, lane, call, patience).await {
-                        Err(Unanswered::Lost(why)) => return Err(Unled::Lost(why)),
-                        Err(Unanswered::NotSent(reason)) => {
-                            why = reason;
-                            None
-                        }
-                        Ok(Reply::NotLeader { leader }) => {
-                            why = "no leader is known that a quorum follows".to_string();
-                            leader
-                        }
-                        Ok(Reply::Removed) => {
-                            self.removed.send_replace(true);
-                            why = "this replica was removed from the cluster".to_string();
-                            None
-                        }
-                        Ok(reply) => match parse(reply) {
-                            Ok(result) => return Ok(result),
-                            Err(Reply::Refused(reason)) => {
-                                why = reason;
-                                None
-                            }
-                            Err(other) => {
-                                let what = format!("replica {leader} answered {other:?}");
-                                return Err(Unled::Lost(what));
-                            }
-                        },
-                    }
-                }
-            };
-            // A new hint is followed at once, anything else after a pause.
-            if hint.is_some() && hint != leader && hint != Some(me) {
-                leader = hint;
-            } else {
-                self.pause().await;
-                leader = self.leader();
-            }
-            if Instant::now() >= deadline {
-                return Err(Unled::Failed(why));
-            }
-        }
-    }
-
-    /// Waits a little, or until another leader is known.
-    pub(super) async fn pause(&self) {
-        let mut metrics = self.raft.server_metrics();
-        let before = metrics.borrow_and_update().current_leader;
-        let changed = async {
-            while metrics.changed().await.is_ok() {
-                if metrics.borrow_and_update().current_leader != before {
-                    return;
-                }
-            }
-            // A replica that has stopped learns of no other leader.
-            std::future::pending().await
-        };
-        // Either way it was long enough.
-        let _ = tokio::time::timeout(PAUSE, changed).await;
-    }
 }
 
 fn request(key: &Key, command: &Command) -> Request {
@@ -510,6 +339,24 @@ fn request(key: &Key, command: &Command) -> Request {
 
 fn deadline(patience_ms: u32) -> Instant {
     Instant::now() + Duration::from_millis(patience_ms.into())
+}
+
+/// Makes sure that no other member has known this replica with data: it would
+/// vote again where it has voted, and miss entries that it has acknowledged
+/// (figure 2 of the paper: persistent state).
+async fn check_never_seen(settings: &Settings, peers: &dyn Peers) -> Result<(), StartError> {
+    let id = settings.id;
+    let others = settings.members.iter().filter(|(other, _)| **other != id);
+    let asked = others.map(async |(other, url)| {
+        let call = Call::Hello { is_new: true };
+        (*other, peers.call(*other, url, Lane::Control, call, HELLO_PATIENCE).await)
+    });
+    for (witness, reply) in futures::future::join_all(asked).await {
+        if let Ok(Reply::Known) = reply {
+            return Err(StartError::Forgotten { id, witness });
+        }
+    }
+    Ok(())
 }
 
 /// Writes the first entry of a new log, which names the members. Each founder
@@ -521,33 +368,8 @@ async fn found<D: Disk>(
     let member = |(id, url): (&ReplicaId, &String)| (*id, Member { peer_url: url.clone() });
     let members: BTreeMap<ReplicaId, Member> = founders.iter().map(member).collect();
     match raft.initialize(members).await {
-        // It has a log already.
+        // Another founder was quicker, and its log has come already.
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
         Err(error) => Err(StartError::Raft(error.to_string())),
     }
-}
-
-fn config(settings: &Settings) -> Result<Config, String> {
-    let (election_min, election_max) = settings.election;
-    let config = Config {
-        cluster_name: String::new(),
-        heartbeat_interval: settings.heartbeat.as_millis() as u64,
-        election_timeout_min: election_min.as_millis() as u64,
-        election_timeout_max: election_max.as_millis() as u64,
-        enable_pre_vote: Some(true),
-        // A leader that restarts must be elected: its state may be older than
-        // what it answered before.
-        enable_leader_restore: Some(false),
-        // Entries go out while this replica's disk still writes them.
-        broadcast_submitted_on_append: Some(true),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_entries),
-        max_in_snapshot_log_to_keep: settings.keep_entries,
-        // Whose next entry is still in the log gets entries.
-        replication_lag_threshold: u64::MAX,
-        // What one message holds is bounded in bytes by the log.
-        max_payload_entries: 4096,
-        install_snapshot_timeout: Duration::from_secs(3600).as_millis() as u64,
-        ..Config::default()
-    };
-    config.validate().map_err(|error| error.to_string())
 }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 
 use super::message::SnapshotChunk;
 use super::state::{Members, Records, Summary};
@@ -29,33 +28,25 @@ pub struct SnapshotHeader {
     pub members: Members,
 }
 
-/// Runs what waits for a disk: on a thread of its own in a node, at once in a
-/// simulation.
-#[derive(Clone)]
-pub struct Blocking(Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>);
+/// Where work is done that waits for a disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Blocking {
+    /// On threads for blocking work, as in a node.
+    OnThreads,
+    /// At once, as in a simulation.
+    AtOnce,
+}
 
 impl Blocking {
-    /// Runs it on threads for blocking work.
-    pub fn on_threads() -> Self {
-        Blocking(Arc::new(|work| drop(tokio::task::spawn_blocking(work))))
-    }
-
-    /// Runs it at once.
-    pub fn at_once() -> Self {
-        Blocking(Arc::new(|work| work()))
-    }
-
-    /// Runs work and gives its result.
-    pub async fn run<T: Send + 'static>(
-        &self,
+    /// Does work and gives its result.
+    async fn run<T: Send + 'static>(
+        self,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let (done, result) = oneshot::channel();
-        (self.0)(Box::new(move || {
-            // Who no longer waits has stopped.
-            let _ = done.send(work());
-        }));
-        result.await.map_err(|_| io::Error::other("the work was given up"))?
+        match self {
+            Blocking::OnThreads => tokio::task::spawn_blocking(work).await?,
+            Blocking::AtOnce => work(),
+        }
     }
 }
 

@@ -16,22 +16,20 @@
 //! Writes become durable in the order in which they were made, so that what a
 //! purge removes from the log is durable in the records.
 
-use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, IOFlushed};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::application::Application;
 use super::log_tail::LogTail;
 use super::planted::{Bug, is_planted};
 use super::snapshot::SnapshotHeader;
-use super::state::{Applied, Members, State, Summary, record};
-use super::types::{Entry, LogId, Request, Response, SnapshotMeta, Types, Vote};
-use crate::kv::{Key, Record, apply};
+use super::state::{Applied, Members, State, Summary};
+use super::types::{Entry, LogId, SnapshotMeta, Types, Vote};
 use crate::store::{
     Disk, Durability, SnapshotError, SnapshotFile, SnapshotReader, Space, StoreError, Writes,
     decode, encode,
@@ -276,15 +274,7 @@ impl<D: Disk> Store<D> {
 
     /// Applies entries and answers their clients.
     fn apply(&mut self, entries: Vec<Committed>) -> Result<(), StoreError> {
-        let summary = self.state.summary();
-        let mut batch = Application {
-            disk: &self.disk,
-            generation: summary.generation,
-            applied: summary.applied,
-            members: summary.members,
-            are_members_changed: false,
-            records: BTreeMap::new(),
-        };
+        let mut batch = Application::new(&self.disk, self.state.summary());
         let mut answers = Vec::with_capacity(entries.len());
         for (entry, responder) in entries {
             let response = batch.apply(entry)?;
@@ -292,8 +282,11 @@ impl<D: Disk> Store<D> {
                 answers.push((responder, response));
             }
         }
-        let (applied, members) = (batch.applied.clone(), batch.members.clone());
-        let mut writes = batch.into_writes();
+        let mut writes = batch.writes();
+        let Application { applied, members, are_members_changed, .. } = batch;
+        if are_members_changed {
+            writes.put(Space::Meta, fact::MEMBERS, encode(&*members));
+        }
         if is_planted(self.bug, Bug::AppliedIndexApart) {
             self.disk.commit(std::mem::take(&mut writes), Durability::Later)?;
         }
@@ -317,6 +310,8 @@ impl<D: Disk> Store<D> {
             log::info!("a snapshot of {:?} is not newer than what is applied", meta.last_log_id);
             return Ok(());
         }
+        let upto = meta.last_log_id.map_or(0, |id| id.index);
+        log::info!("installing the snapshot of the state up to entry {upto}");
         let generation = before.generation + 1;
         self.disk.drop_generation(generation)?;
         self.disk.create_generation(generation)?;
@@ -345,7 +340,9 @@ impl<D: Disk> Store<D> {
             };
         });
         // Nobody reads the old records any more: readers hold the lock.
-        self.disk.drop_generation(before.generation)
+        self.disk.drop_generation(before.generation)?;
+        log::info!("the snapshot of the state up to entry {upto} is installed");
+        Ok(())
     }
 }
 
@@ -365,70 +362,6 @@ impl Group {
             self.writes.put(Space::Log, entry.index().to_be_bytes().to_vec(), encode(entry));
             self.last_appended = Some(entry.index());
         }
-    }
-}
-
-/// Entries being applied, before what they change is written.
-struct Application<'a, D> {
-    disk: &'a D,
-    generation: u32,
-    applied: Applied,
-    members: Arc<Members>,
-    are_members_changed: bool,
-    /// The records that changed; later entries see them.
-    records: BTreeMap<Key, Record>,
-}
-
-impl<D: Disk> Application<'_, D> {
-    fn apply(&mut self, entry: Entry) -> Result<Response, StoreError> {
-        self.applied.last = Some(entry.log_id());
-        match &entry.payload {
-            EntryPayload::Blank => Ok(Response::Nothing),
-            EntryPayload::Membership(_) => {
-                Arc::make_mut(&mut self.members).change(&entry);
-                self.are_members_changed = true;
-                Ok(Response::Nothing)
-            }
-            EntryPayload::Normal(Request::Publish { id, profile }) => {
-                let members = Arc::make_mut(&mut self.members);
-                if members.url(*id).is_some() {
-                    members.profiles.insert(*id, profile.clone());
-                    self.are_members_changed = true;
-                }
-                Ok(Response::Nothing)
-            }
-            EntryPayload::Normal(Request::Command { key, command }) => {
-                let before = match self.records.get(key) {
-                    Some(record) => record.clone(),
-                    None => record(self.disk, self.generation, key)?,
-                };
-                let outcome = apply(&before, command, self.applied.changes + 1);
-                if outcome.after != outcome.before {
-                    self.applied.changes += 1;
-                    // Indices grow over all keys, so that nothing needs a tombstone.
-                    let is_live = outcome.after.is_live();
-                    let record = if is_live { outcome.after.clone() } else { Record::default() };
-                    self.records.insert(key.clone(), record);
-                }
-                Ok(Response::Applied { outcome, index: self.applied.changes })
-            }
-        }
-    }
-
-    fn into_writes(self) -> Writes {
-        let mut writes = Writes::default();
-        for (key, record) in &self.records {
-            let space = Space::State(self.generation);
-            let key = key.as_str().as_bytes().to_vec();
-            match record.is_live() {
-                true => writes.put(space, key, encode(record)),
-                false => writes.remove(space, key),
-            }
-        }
-        if self.are_members_changed {
-            writes.put(Space::Meta, fact::MEMBERS, encode(&*self.members));
-        }
-        writes
     }
 }
 

@@ -110,6 +110,9 @@ pub trait View {
     /// when it holds `limit_count` pairs, or when the next one would make it
     /// larger than `limit_bytes` of keys and values; the first is given however
     /// large it is. To go on, ask from behind the last key.
+    ///
+    /// It may step over every key that was removed lately: who removes from the
+    /// front keeps in mind where the rest begins, and asks from there.
     fn scan(
         &self,
         space: Space,
@@ -168,7 +171,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn commit(&self, writes: Writes, durability: Durability) -> Result<(), StoreError>;
 
     /// Creates an empty generation. It is durable on return, and so are all
-    /// commits before it.
+    /// commits before it. It takes several syncs of the disk, as dropping does.
     ///
     /// # Panics
     ///
@@ -176,8 +179,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn create_generation(&self, generation: u32) -> Result<(), StoreError>;
 
     /// Drops a generation with all that it holds, where it exists; views that
-    /// know it keep it. It is durable on return, and so are all commits before
-    /// it.
+    /// know it keep it, and its space on the disk. It is durable on return, and
+    /// so are all commits before it.
     fn drop_generation(&self, generation: u32) -> Result<(), StoreError>;
 
     /// The generations that exist, ascending.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
@@ -70,17 +71,18 @@ pub enum OpenError {
     /// It belongs to another acceptor or replica. Serving from it would let
     /// the promises or votes of one stand for another's.
     #[error(
-        "{directory} holds {held}, not {wanted}; give each {} a data directory of its own, or \
-         empty this one if its data may go",
-        wanted.role
+        "{directory} holds {held}, not {wanted}; give each {role} a data directory of its own, or \
+         empty this one if its data may go"
     )]
     Foreign {
         /// The data directory.
         directory: String,
-        /// Whose data is in it.
-        held: Owner,
-        /// Who wanted to use it.
-        wanted: Owner,
+        /// Whose data is in it, as text.
+        held: String,
+        /// Who wanted to use it, as text.
+        wanted: String,
+        /// What it wanted to be, such as `acceptor`.
+        role: &'static str,
     },
     /// It was written by a program of another format.
     #[error(
@@ -96,8 +98,9 @@ pub enum OpenError {
     /// It cannot be read or written, or is damaged.
     #[error(
         "{directory}: {why}; if its data is damaged, replace the acceptor by a new one, or the \
-         replica by a new one under a new id (an old copy of the directory would have forgotten \
-         promises or votes)"
+         replica: remove it (curl -X DELETE http://ANOTHER-MEMBER/ID) and add a new member with an \
+         id that was never used (an old copy of the directory would have forgotten promises or \
+         votes)"
     )]
     Failed {
         /// The data directory.
@@ -122,6 +125,8 @@ const FORMAT: &str = "1";
 pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
     create_directory(directory)
         .map_err(|error| failed(directory, "creating it", fjall::Error::Io(error)))?;
+    let journals = journals(directory)
+        .map_err(|error| failed(directory, "reading its journals", fjall::Error::Io(error)))?;
     let result = Database::builder(directory)
         // Blocks and filters: a small server's hot registers are in memtables.
         .cache_size(16 << 20)
@@ -134,10 +139,62 @@ pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
         // A batch says how durable it is; nothing else writes.
         .manual_journal_persist(true)
         .open();
-    result.map_err(|error| match error {
+    let database = result.map_err(|error| match error {
         fjall::Error::Locked => OpenError::InUse { directory: directory.display().to_string() },
+        error @ fjall::Error::JournalRecovery(_) => {
+            let names = journals.iter().filter_map(|(path, _)| path.file_name());
+            let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+            failed(directory, &format!("reading {}", names.join(" or ")), error)
+        }
         error => failed(directory, "opening the database", error),
-    })
+    })?;
+    for (path, end) in journals {
+        // One that was not needed any more is gone.
+        let Ok(kept) = path.metadata().map(|file| file.len()) else { continue };
+        if kept < end {
+            log::warn!(
+                "{}: cut off at byte {kept}: the {} bytes behind it are a write that was \
+                 interrupted before it was acknowledged",
+                path.display(),
+                end - kept
+            );
+        }
+    }
+    Ok(database)
+}
+
+/// The journals of a database, and where the data in each of them ends: behind
+/// it are the zeros of a file that was allocated in advance.
+fn journals(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+    let mut journals = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            let end = end_of_data(&File::open(&path)?)?;
+            journals.push((path, end));
+        }
+    }
+    Ok(journals)
+}
+
+/// The offset behind the last byte of a file that is not zero.
+fn end_of_data(file: &File) -> io::Result<u64> {
+    const BLOCK_BYTES: u64 = 1 << 16;
+    static ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
+    let mut block = ZEROS;
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = (end - 1) / BLOCK_BYTES * BLOCK_BYTES;
+        let part = &mut block[..(end - start) as usize];
+        file.read_exact_at(part, start)?;
+        // Compared as a whole, which is quick.
+        if *part != ZEROS[..part.len()] {
+            let last = part.iter().rposition(|byte| *byte != 0).expect("one is not zero");
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
 }
 
 /// Creates a directory so that it is still there after a power failure: an
@@ -227,29 +284,25 @@ pub fn claim(
     others: &[&Keyspace],
     wanted: Owner,
 ) -> Result<(), OpenError> {
+    let failed = |what: &str, keyspace: &Keyspace, error| {
+        failed(directory, &format!("{what} keyspace {}", &**keyspace.name()), error)
+    };
     let name = || directory.display().to_string();
     let fact = |name| match facts.get(name) {
         Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) => {
-            let what = format!("reading keyspace {}", &**facts.name());
-            Err(failed(directory, &what, error))
-        }
+        Err(error) => Err(failed("reading", facts, error)),
     };
     match fact(META_FORMAT)? {
         None => {
             for keyspace in others {
-                let keyspace_name = &**keyspace.name();
-                let is_empty = keyspace.is_empty().map_err(|error| {
-                    failed(directory, &format!("reading keyspace {keyspace_name}"), error)
-                })?;
-                if !is_empty {
-                    let why = format!("it holds {keyspace_name} but does not say whose");
+                let is_empty = keyspace.is_empty();
+                if !is_empty.map_err(|error| failed("reading", keyspace, error))? {
+                    let held = &**keyspace.name();
+                    let why = format!("keyspace {held} holds data but nothing says whose");
                     return Err(OpenError::Failed { directory: name(), why });
                 }
             }
-            write_owner(database, facts, &wanted).map_err(|error| {
-                failed(directory, &format!("writing keyspace {}", &**facts.name()), error)
-            })
+            write_owner(database, facts, &wanted).map_err(|error| failed("writing", facts, error))
         }
         Some(format) if format == FORMAT => {
             let held = Owner {
@@ -257,10 +310,11 @@ pub fn claim(
                 role: wanted.role,
                 id: fact(wanted.role)?.unwrap_or_default(),
             };
-            match held == wanted {
-                true => Ok(()),
-                false => Err(OpenError::Foreign { directory: name(), held, wanted }),
+            if held == wanted {
+                return Ok(());
             }
+            let (held, role, wanted) = (held.to_string(), wanted.role, wanted.to_string());
+            Err(OpenError::Foreign { directory: name(), held, wanted, role })
         }
         Some(found) => Err(OpenError::Format { directory: name(), found }),
     }

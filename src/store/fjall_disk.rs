@@ -56,7 +56,6 @@ impl FjallDisk {
         let facts = open_keyspace(&database, directory, "raft_identity", keyspace_options)?;
         let meta = open_keyspace(&database, directory, "raft_meta", keyspace_options)?;
         let log = open_keyspace(&database, directory, "raft_log", log_options)?;
-        claim(&database, directory, &facts, &[&meta, &log], identity.into())?;
         let mut spaces = Spaces::from([(Space::Meta, meta), (Space::Log, log)]);
         for name in database.list_keyspace_names() {
             let number = name.strip_prefix(GENERATION_PREFIX).and_then(|text| text.parse().ok());
@@ -65,6 +64,8 @@ impl FjallDisk {
                 spaces.insert(Space::State(generation), state);
             }
         }
+        let owned: Vec<&Keyspace> = spaces.values().collect();
+        claim(&database, directory, &facts, &owned, identity.into())?;
         let spaces = RwLock::new(Arc::new(spaces));
         let directory = directory.into();
         Ok(FjallDisk(Arc::new(Inner { database, directory, spaces, broken: OnceLock::new() })))

@@ -38,7 +38,7 @@ mod snapshot_receiver;
 pub use self::redis::{RedisError, RedisStore};
 pub use disk::{Disk, Durability, Pair, Space, View, Writes};
 pub use embedded::EmbeddedStore;
-pub use embedded_open::{Identity, OpenError, Owner, ReplicaIdentity, open_database};
+pub use embedded_open::{Identity, OpenError, ReplicaIdentity, open_database};
 pub use encoding::{decode, encode};
 pub use fjall_disk::{FjallDisk, FjallView};
 pub use memory::MemoryStore;

@@ -1,5 +1,8 @@
 //! A real etcd for a test: on free ports of the loopback, with its data in a
 //! temporary directory, killed when it is dropped.
+//!
+//! Each test binary uses a part of it.
+#![allow(dead_code)]
 
 use std::io::ErrorKind;
 use std::net::TcpListener;

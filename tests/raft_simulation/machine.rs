@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gryadka::raft::{Blocking, Job, Jobs, Profile, ReplicaId, Settings, Snapshots, State, Store};
+use gryadka::raft::{
+    Blocking, End, Job, Jobs, Profile, ReplicaId, Settings, Snapshots, State, Store,
+};
 use gryadka::store::MemoryDisk;
 use rand::Rng;
 use tokio::sync::mpsc;
@@ -85,7 +87,7 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
     let run = async move { running.run_until(std::future::pending::<()>()).await };
     let runner = tokio::task::spawn_local(run).abort_handle();
     let life = Rc::new(Life { number: machine.lives, tasks, runner, replica: OnceCell::new() });
-    let snapshots = Snapshots::open(&machine.directory, Blocking::at_once());
+    let snapshots = Snapshots::open(&machine.directory, Blocking::AtOnce);
     let snapshots = snapshots.expect("the directory can be used");
     let newest = snapshots.newest().map(|(meta, _)| meta);
     let store = Store::open(machine.disk.clone(), newest, world.bug);
@@ -104,8 +106,10 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
                 Ok(replica) => {
                     let _ = life.replica.set(replica.clone());
                     drop(life);
-                    replica.removed().await;
-                    leave(&world, id);
+                    match replica.ended().await {
+                        End::Removed => leave(&world, id),
+                        End::Broken(why) => world.fail(format!("replica {id} is broken: {why}")),
+                    }
                 }
                 // The power may have been cut meanwhile.
                 Err(error) if world.lives(caller) => {
@@ -126,7 +130,8 @@ fn settings(
 ) -> Settings {
     Settings {
         id,
-        founders,
+        joins: founders.is_none(),
+        members: founders.unwrap_or_default(),
         profile: Profile { name: format!("n{id}"), client_url: String::new() },
         heartbeat: Duration::from_millis(50),
         election: (Duration::from_millis(150), Duration::from_millis(300)),

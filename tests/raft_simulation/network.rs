@@ -197,6 +197,6 @@ fn name(call: &Call) -> String {
         Call::Submit { key, command, .. } => format!("submit {key} {command:?}"),
         Call::Change { change, .. } => format!("{change:?}"),
         Call::Publish { .. } => "publish".into(),
-        Call::Hello => "hello".into(),
+        Call::Hello { .. } => "hello".into(),
     }
 }

@@ -2,9 +2,12 @@
 //! loopback addresses of their own, in directories of their own.
 //!
 //! Each test binary uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_macros)]
 
+pub mod recorded;
 pub mod recorder;
+pub mod replicas;
+pub mod writers;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,8 +16,44 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use gryadka::config::{Cluster as ClusterFile, write_deployment};
+use gryadka::perseus::IndexOrder;
 use tempfile::TempDir;
 
+/// What replicates the data of a [`Cluster`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    Caspaxos,
+    Raft,
+}
+
+impl Protocol {
+    /// How its answers number changes.
+    pub fn index_order(self) -> IndexOrder {
+        match self {
+            Protocol::Caspaxos => IndexOrder::PerKey,
+            Protocol::Raft => IndexOrder::Global,
+        }
+    }
+}
+
+/// Makes a test of each of these functions on each protocol: `caspaxos::NAME`
+/// and `raft::NAME`.
+macro_rules! on_both_protocols {
+    ($($name:ident)*) => {
+        mod caspaxos {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::support::Protocol::Caspaxos);
+            })*
+        }
+        mod raft {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::support::Protocol::Raft);
+            })*
+        }
+    };
+}
 /// How long anything that a test waits for may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,6 +82,22 @@ pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("the test's own path");
     let target = this.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
     target.join(name)
+}
+
+/// A directory with the scripts and the shipped configurations in it, as in a
+/// clone of the repository.
+pub fn checkout() -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut copy = Command::new("cp");
+    copy.arg("-r").args([root.join("bin"), root.join("configs")]).arg(dir.path());
+    assert!(copy.status().expect("cp").success());
+    dir
+}
+
+/// Has the scripts use the programs under test.
+pub fn use_programs(script: &mut Command) {
+    script.env("GRYADKA_BIN", program("gryadka").parent().expect("a directory"));
 }
 
 /// A child process that is killed when the test is done with it.
@@ -115,41 +170,36 @@ impl Drop for Process {
 
 /// A running cluster of node processes.
 pub struct Cluster {
+    pub protocol: Protocol,
+    /// First, so that their logs are there when they end.
+    pub nodes: Vec<Option<Process>>,
     pub dir: TempDir,
     pub address: String,
     pub names: Vec<String>,
-    pub nodes: Vec<Option<Process>>,
 }
 
 impl Cluster {
-    /// Starts `count` nodes with embedded acceptors, and waits until each of
-    /// them serves.
-    pub fn start(count: usize) -> Cluster {
+    /// Starts `count` nodes with embedded stores and the settings that are
+    /// shipped, and waits until each of them serves.
+    pub fn start(protocol: Protocol, count: usize) -> Cluster {
         let address = own_address();
-        let majority = count / 2 + 1;
-        let acceptors: Vec<String> = (1..=count).map(|i| format!("a{i}")).collect();
-        let mut file = serde_json::json!({
-            "cluster": "test", "nodes": {}, "acceptors": {}, "proposers": {}
-        });
+        let mut file = serde_json::json!({ "cluster": "test", "nodes": {} });
         for i in 1..=count {
-            let (node, acceptor) = (format!("p{i}"), format!("a{i}"));
-            file["nodes"][&node] = serde_json::json!({ "listen": {
+            file["nodes"][format!("p{i}")] = serde_json::json!({ "listen": {
                 "client": format!("{address}:{}", 8000 + i),
                 "peer": format!("{address}:{}", 8100 + i),
                 "admin": format!("{address}:{}", 8200 + i),
             }});
-            file["acceptors"][&acceptor] =
-                serde_json::json!({ "node": node, "storage": { "embedded": {} } });
-            file["proposers"][&node] = serde_json::json!({
-                "node": node, "acceptors": acceptors,
-                "quorum": { "read": majority, "write": majority },
-            });
         }
-        Cluster::of_file(&file, address)
+        match protocol {
+            Protocol::Caspaxos => add_caspaxos(&mut file, count),
+            Protocol::Raft => add_replicas(&mut file, count),
+        }
+        Cluster::of_file(protocol, &file, address)
     }
 
     /// Starts the nodes of a cluster file.
-    pub fn of_file(file: &serde_json::Value, address: String) -> Cluster {
+    pub fn of_file(protocol: Protocol, file: &serde_json::Value, address: String) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("cluster.json");
         fs::write(&path, file.to_string()).expect("the cluster file");
@@ -157,7 +207,7 @@ impl Cluster {
         write_deployment(&cluster, &[], &dir.path().join("deployment")).expect("deployments");
         let names: Vec<String> = cluster.endpoints().into_iter().map(|(name, _)| name).collect();
         let nodes = names.iter().map(|_| None).collect();
-        let mut cluster = Cluster { dir, address, names, nodes };
+        let mut cluster = Cluster { protocol, dir, address, names, nodes };
         for index in 0..cluster.names.len() {
             cluster.launch(index);
         }
@@ -186,12 +236,42 @@ impl Cluster {
     }
 
     pub fn host(&self, index: usize) -> String {
-        let number: usize = self.names[index][1..].parse().expect("p1, p2, ...");
-        format!("{}:{}", self.address, 8000 + number)
+        format!("{}:{}", self.address, 8000 + self.number(index))
+    }
+
+    fn number(&self, index: usize) -> usize {
+        self.names[index][1..].parse().expect("p1, p2, ...")
     }
 
     pub fn url(&self, index: usize) -> String {
         format!("http://{}", self.host(index))
+    }
+
+    /// The client listeners of all nodes.
+    pub fn urls(&self) -> Vec<String> {
+        (0..self.names.len()).map(|index| self.url(index)).collect()
+    }
+
+    pub fn admin_url(&self, index: usize) -> String {
+        format!("http://{}:{}", self.address, 8200 + self.number(index))
+    }
+
+    /// The node that leads: of Raft, once there is one.
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |index| {
+            let state = request("GET", &format!("{}/raft", self.admin_url(index)), None);
+            let state = state.ok()?.json();
+            (state["role"] == "leader").then(|| (state["term"].as_u64(), index))
+        };
+        let mut leader = None;
+        if self.protocol == Protocol::Raft {
+            wait_until("a node leads", || {
+                // One that was deposed and does not know it yet has an older term.
+                leader = (0..self.names.len()).filter_map(leads).max();
+                leader.is_some()
+            });
+        }
+        leader.map(|(_, index)| index)
     }
 
     pub fn wait_ready(&self, index: usize) {
@@ -199,6 +279,28 @@ impl Cluster {
         wait_until(&format!("{url} is ready"), || {
             request("GET", &url, None).is_ok_and(|answer| answer.status == 200)
         });
+    }
+}
+
+/// An acceptor and a proposer on each node.
+fn add_caspaxos(file: &mut serde_json::Value, count: usize) {
+    let majority = count / 2 + 1;
+    let acceptors: Vec<String> = (1..=count).map(|i| format!("a{i}")).collect();
+    for i in 1..=count {
+        let node = format!("p{i}");
+        file["acceptors"][format!("a{i}")] =
+            serde_json::json!({ "node": node, "storage": { "embedded": {} } });
+        file["proposers"][&node] = serde_json::json!({
+            "node": node, "acceptors": acceptors,
+            "quorum": { "read": majority, "write": majority },
+        });
+    }
+}
+
+/// A replica on each node.
+fn add_replicas(file: &mut serde_json::Value, count: usize) {
+    for i in 1..=count {
+        file["replicas"][format!("p{i}")] = serde_json::json!({ "node": format!("p{i}"), "id": i });
     }
 }
 

@@ -1,30 +1,47 @@
 //! Clients that use the v2 API of one node each and record what they see.
 
+use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gryadka::kv::{Command, Compare, Key, Verdict};
-use gryadka::perseus::{End, History, Observation, Seen};
+use gryadka::perseus::{End, History, IndexOrder, Observation, Seen};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
+/// Why errors are no surprise to a client.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Excuse {
+    /// Its own node is killed.
+    Killed,
+    /// The leader is killed, and until there is another one nothing goes on.
+    Leaderless,
+}
+
 /// What all clients of a test record into.
 pub struct Recorder {
+    order: IndexOrder,
     origin: Instant,
     history: Mutex<History>,
     pub answered: AtomicUsize,
     pub errors: Mutex<Vec<String>>,
+    /// How many errors were excused, by how they ended.
+    pub excused: Mutex<BTreeMap<(Excuse, &'static str), usize>>,
 }
 
 impl Recorder {
-    pub fn new() -> Arc<Recorder> {
+    /// Records what servers answer that number changes so.
+    pub fn new(order: IndexOrder) -> Arc<Recorder> {
         Arc::new(Recorder {
+            order,
             origin: Instant::now(),
             history: Mutex::default(),
             answered: AtomicUsize::new(0),
             errors: Mutex::default(),
+            excused: Mutex::default(),
         })
     }
 
@@ -45,8 +62,12 @@ pub struct Client {
     agent: ureq::Agent,
     random: SmallRng,
     writes: u64,
-    /// Errors are no surprise: the node is going to be killed.
-    pub expects_errors: Arc<AtomicBool>,
+    /// What it saw of each key last.
+    seen: HashMap<Key, Seen>,
+    /// Set while errors are no surprise.
+    pub excuse: Arc<Mutex<Option<Excuse>>>,
+    /// How many operations have ended, however.
+    pub ended: Arc<AtomicUsize>,
 }
 
 impl Client {
@@ -58,7 +79,9 @@ impl Client {
             agent: agent(),
             random: SmallRng::seed_from_u64(number),
             writes: 0,
-            expects_errors: Arc::default(),
+            seen: HashMap::new(),
+            excuse: Arc::default(),
+            ended: Arc::default(),
         }
     }
 
@@ -66,17 +89,20 @@ impl Client {
     pub fn run(&mut self, keys: &[Key], stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let key = &keys[self.random.random_range(0..keys.len())];
-            let command = self.next_command();
+            let command = self.next_command(key);
             self.perform(key, command);
         }
     }
 
-    fn next_command(&mut self) -> Command {
+    fn next_command(&mut self, key: &Key) -> Command {
         self.writes += 1;
         let value = format!("{}-{}", self.number, self.writes);
+        let Seen { value: old, modified_index, .. } =
+            self.seen.get(key).cloned().unwrap_or_default();
         let compare = match self.random.random_range(0..2) {
-            0 => Compare { value: None, index: Some(self.random.random_range(1..500)) },
-            _ => Compare { value: Some(value.clone().into()), index: None },
+            // Index 0 is none, as in etcd.
+            0 => Compare { value: None, index: Some(modified_index.unwrap_or(0).max(1)) },
+            _ => Compare { value: Some(old.flatten().unwrap_or("none".into())), index: None },
         };
         match self.random.random_range(0..20) {
             0..8 => Command::Get,
@@ -96,28 +122,51 @@ impl Client {
             self.recorder.history.lock().unwrap().call(number, key.clone(), command.clone(), at);
         let result = self.ask(key, &command);
         let end = match result {
-            Ok((status, body)) => end_of(status, &body, self.recorder.now_us()),
-            Err(error) => (End::Unknown, Some(error)),
+            Ok((status, body)) => {
+                end_of(status, &body, self.recorder.now_us(), self.recorder.order)
+            }
+            Err(ureq::Error::Io(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+                (End::Failed, Some(error.to_string()))
+            }
+            Err(error) => (End::Unknown, Some(error.to_string())),
         };
         let end = match end {
             (end, None) => {
                 self.recorder.answered.fetch_add(1, Ordering::Relaxed);
+                if let End::Returned { observation, .. } = &end {
+                    self.seen.insert(key.clone(), observation.after.clone());
+                }
                 end
             }
             (end, Some(error)) => {
-                if !self.expects_errors.load(Ordering::Relaxed) {
-                    let error = format!("client {number} of {}: {command:?}: {error}", self.url);
-                    self.recorder.errors.lock().unwrap().push(error);
-                }
+                self.note(&command, &end, error);
                 self.agent = agent();
                 std::thread::sleep(Duration::from_millis(5));
                 end
             }
         };
         self.recorder.history.lock().unwrap().end(id, end);
+        self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn ask(&self, key: &Key, command: &Command) -> Result<(u16, Vec<u8>), String> {
+    fn note(&self, command: &Command, end: &End, error: String) {
+        let what = if *end == End::Failed { "failed" } else { "unknown" };
+        match *self.excuse.lock().unwrap() {
+            Some(excuse) => {
+                *self.recorder.excused.lock().unwrap().entry((excuse, what)).or_default() += 1;
+            }
+            None => {
+                let at_us = self.recorder.now_us();
+                let error = format!(
+                    "client {} of {} at {at_us} µs: {command:?}: {error}",
+                    self.number, self.url
+                );
+                self.recorder.errors.lock().unwrap().push(error);
+            }
+        }
+    }
+
+    fn ask(&self, key: &Key, command: &Command) -> Result<(u16, Vec<u8>), ureq::Error> {
         let text = |bytes: &bytes::Bytes| String::from_utf8(bytes.to_vec()).expect("plain");
         let comparing = |compare: &Compare| match (&compare.value, compare.index) {
             (Some(value), _) => format!("prevValue={}", text(value)),
@@ -141,9 +190,8 @@ impl Client {
                 let request = request.header("content-type", super::FORM);
                 self.agent.run(request.body(format!("value={}", text(value))).expect("a request"))
             }
-        }
-        .map_err(|error| error.to_string())?;
-        let body = response.body_mut().read_to_vec().map_err(|error| error.to_string())?;
+        }?;
+        let body = response.body_mut().read_to_vec()?;
         Ok((response.status().as_u16(), body))
     }
 }
@@ -157,7 +205,7 @@ fn agent() -> ureq::Agent {
 }
 
 /// How an answer ends its operation, and the error if it is one.
-fn end_of(status: u16, body: &[u8], at: u64) -> (End, Option<String>) {
+fn end_of(status: u16, body: &[u8], at: u64, order: IndexOrder) -> (End, Option<String>) {
     let shown = || String::from_utf8_lossy(body).into_owned();
     let Ok(body) = serde_json::from_slice::<Value>(body) else {
         return (End::Unknown, Some(format!("{status} {}", shown())));
@@ -175,7 +223,13 @@ fn end_of(status: u16, body: &[u8], at: u64) -> (End, Option<String>) {
         Verdict::NotFound
         | Verdict::AlreadyExists
         | Verdict::CompareFailed
-        | Verdict::NotANumber => Seen { modified_index: body["index"].as_u64(), ..Seen::default() },
+        | Verdict::NotANumber => match order {
+            IndexOrder::PerKey => {
+                Seen { modified_index: body["index"].as_u64(), ..Seen::default() }
+            }
+            // The index is that of the newest change of any key.
+            IndexOrder::Global => Seen::default(),
+        },
     };
     let before = match &body["prevNode"] {
         Value::Null => Seen::default(),

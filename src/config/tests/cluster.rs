@@ -28,11 +28,11 @@ pub(super) const GOOD: &str = r#"{
   "loads": { "c1": { "format": "counters", "connections": 4, "duration_seconds": 9 } }
 }"#;
 
-fn good(text: &str) -> Cluster {
+pub(super) fn good(text: &str) -> Cluster {
     Cluster::read(text.as_bytes()).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
-fn check_messages(base: &str, table: &[(&[Edit], &str)]) {
+pub(super) fn check_messages(base: &str, table: &[(&[Edit], &str)]) {
     for (edits, expected) in table {
         let problem = Cluster::read(edited(base, edits).as_bytes());
         let message = problem.map_or_else(|problem| problem.to_string(), |_| "fine".to_owned());
@@ -40,7 +40,7 @@ fn check_messages(base: &str, table: &[(&[Edit], &str)]) {
     }
 }
 
-fn config(name: &str) -> Cluster {
+pub(super) fn config(name: &str) -> Cluster {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs").join(name);
     Cluster::load(&path).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -140,11 +140,11 @@ fn fields_are_explained() {
         &[
             (
                 &[("/node", Some(json!({})))],
-                "node: unknown field `node`, expected one of `cluster`, `nodes`, `acceptors`, `proposers`, `loads`…",
+                "node: unknown field `node`, expected one of `cluster`, `nodes`, `acceptors`, `proposers`, `replicas`, `raft`, `loads`…",
             ),
             (
                 &[("/nodes/n1/port", Some(json!(1)))],
-                "nodes.n1.port: unknown field `port`, expected one of `listen`, `data_dir`, `chaos`…",
+                "nodes.n1.port: unknown field `port`, expected one of `listen`, `data_dir`, `chaos`, `serves`…",
             ),
             (
                 &[("/nodes/n1/listen/client", Some(json!("n1:8001")))],
@@ -231,7 +231,7 @@ fn names_must_refer_to_something() {
             ),
             (
                 &[("/nodes/n3", Some(json!({})))],
-                "nodes.n3: the node runs nothing; give it an acceptor, a proposer or a load",
+                "nodes.n3: the node runs nothing; give it an acceptor, a proposer, a raft replica or a load",
             ),
             (
                 &[("/nodes/p3", Some(json!({})))],
@@ -239,7 +239,7 @@ fn names_must_refer_to_something() {
             ),
             (
                 &[("/proposers", Some(json!({})))],
-                "loads.c1: there is no proposer to send load to; add proposers",
+                "loads.c1: there is nothing to send load to; add proposers or replicas",
             ),
             (
                 &[(
@@ -323,7 +323,13 @@ fn every_address_is_used_once() {
 
 #[test]
 fn keys_that_stand_twice_are_found() {
-    for (map, key) in [("nodes", "n1"), ("acceptors", "a1"), ("proposers", "p1"), ("loads", "c1")] {
+    for (map, key) in [
+        ("nodes", "n1"),
+        ("acceptors", "a1"),
+        ("proposers", "p1"),
+        ("replicas", "r1"),
+        ("loads", "c1"),
+    ] {
         let text = format!(r#"{{"{map}": {{"{key}": {{}}, "{key}": {{}}}}}}"#);
         let message = Cluster::read(text.as_bytes()).unwrap_err().to_string();
         let expected = format!("{map}: \"{key}\" is there twice; rename or remove one of them…");

@@ -30,11 +30,11 @@ pub(super) const FLAT: &str = r#"{"id":0,"port":2379,"quorum":{"read":2,"write":
 const CLIENT: &str = r#"{"cluster": "demo", "node": "c1",
   "actors": {"load": {"endpoints": {"p1": "http://127.0.0.1:8001"}}}}"#;
 
-fn good(text: &str) -> Deployment {
+pub(super) fn good(text: &str) -> Deployment {
     Deployment::read(text.as_bytes()).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
-fn check_messages(base: &str, table: &[(&[Edit], &str)]) {
+pub(super) fn check_messages(base: &str, table: &[(&[Edit], &str)]) {
     good(base);
     for (edits, expected) in table {
         let text = edited(base, edits);
@@ -132,15 +132,15 @@ fn fields_are_explained() {
         &[
             (
                 &[("/nod", Some(json!(1)))],
-                "nod: unknown field `nod`, expected one of `cluster`, `node`, `data_dir`, `listen`, `peers`, `chaos`, `actors` (line 1, column…",
+                "nod: unknown field `nod`, expected one of `cluster`, `node`, `data_dir`, `listen`, `peers`, `chaos`, `serves`, `actors` (line 1, column…",
             ),
             (
                 &[("/listen/clint", Some(json!(1)))],
                 "listen.clint: unknown field `clint`, expected one of `client`, `peer`, `admin`…",
             ),
             (
-                &[("/actors/raft", Some(json!({})))],
-                "actors.raft: unknown field `raft`, expected one of `acceptor`, `proposer`, `load`…",
+                &[("/actors/rift", Some(json!({})))],
+                "actors.rift: unknown field `rift`, expected one of `acceptor`, `proposer`, `raft`, `load`…",
             ),
             (
                 &[("/actors/proposer/quorum/reed", Some(json!(2)))],
@@ -258,7 +258,7 @@ fn actors_and_listeners_must_fit() {
         &[
             (
                 &[("/actors", Some(json!({})))],
-                "actors: the node runs nothing; give it an acceptor, a proposer or a load",
+                "actors: the node runs nothing; give it an acceptor, a proposer, a raft replica or a load",
             ),
             (
                 &[("/listen/client", None)],

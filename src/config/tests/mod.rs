@@ -2,6 +2,8 @@
 
 mod cluster;
 mod deployment;
+mod raft;
+mod raftkv;
 
 use serde_json::Value;
 
@@ -42,7 +44,7 @@ fn assert_message(message: &str, expected: &str, what: &dyn std::fmt::Debug) {
 /// an error.
 #[test]
 fn damaged_files_are_errors_not_panics() {
-    for text in [deployment::GOOD, deployment::FLAT, cluster::GOOD] {
+    for text in [deployment::GOOD, deployment::FLAT, cluster::GOOD, raft::GOOD, raft::CLUSTER] {
         for at in 0..text.len() {
             let mut damaged = text.as_bytes()[..at].to_vec();
             let _ = (Deployment::read(&damaged), Cluster::read(&damaged));

@@ -1,0 +1,90 @@
+//! Why a node does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::caspaxos::AcceptorId;
+use crate::raft::{self, ReplicaId};
+use crate::store::{OpenError, RedisError, SnapshotError, StoreError};
+
+/// Why a node does not start. Its text names what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address cannot be used.
+    #[error(
+        "listen.{listener}: {address} cannot be used: {error}; stop what listens there, or choose \
+         another address"
+    )]
+    Listen {
+        /// Which one.
+        listener: &'static str,
+        /// Its address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The data directory cannot be made.
+    #[error("data_dir: {} cannot be created: {error}; choose another directory", .path.display())]
+    DataDir {
+        /// Where the store should be.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The store of an acceptor cannot be opened.
+    #[error("acceptor {acceptor}: {error}")]
+    Store {
+        /// The acceptor.
+        acceptor: AcceptorId,
+        /// What is wrong with it.
+        error: OpenError,
+    },
+    /// The Redis server of an acceptor may forget what it acknowledges.
+    #[error("acceptor {acceptor}: {error}")]
+    Redis {
+        /// The acceptor.
+        acceptor: AcceptorId,
+        /// What is wrong with it.
+        error: RedisError,
+    },
+    /// A storage thread cannot be started.
+    #[error("the storage thread of {of} cannot be started: {error}")]
+    Thread {
+        /// Whose.
+        of: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The store of a replica cannot be opened.
+    #[error("replica {id}: {error}")]
+    ReplicaStore {
+        /// The replica.
+        id: ReplicaId,
+        /// What is wrong with it.
+        error: OpenError,
+    },
+    /// The data of a replica is damaged.
+    #[error(
+        "replica {id}: {error}; its data cannot be trusted any more: remove it from the cluster \
+         (curl -X DELETE http://ANOTHER-MEMBER/{id}), then add a new member with an id that was \
+         never used and no data, which gets everything from its peers"
+    )]
+    ReplicaData {
+        /// The replica.
+        id: ReplicaId,
+        /// What is wrong with it.
+        error: StoreError,
+    },
+    /// The snapshots of a replica cannot be used.
+    #[error("actors.raft.snapshot_dir: {0}")]
+    Snapshots(SnapshotError),
+    /// A replica does not start.
+    #[error("replica {id}: {error}")]
+    Replica {
+        /// The replica.
+        id: ReplicaId,
+        /// What keeps it from it.
+        error: raft::StartError,
+    },
+}

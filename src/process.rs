@@ -1,0 +1,84 @@
+//! What the programs have in common: arguments, the log, signals, exit codes.
+
+use std::fmt::Display;
+use std::io::{copy, sink, stdin};
+
+use structopt::StructOpt;
+use structopt::clap::ErrorKind;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Deployment, EXIT_BAD_CONFIG};
+use crate::node;
+
+/// Logs to standard error: what `RUST_LOG` says, or else what matters to an
+/// operator.
+pub fn start_log() {
+    // openraft calls it an error when a change of members must be finished by
+    // another leader, which then does so.
+    let filter = "info,fjall=warn,lsm_tree=warn,actix_server=warn,openraft=error,\
+                  openraft::raft::api::management=off,tracing=warn";
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+}
+
+/// The program's arguments. Ends the process when they ask for help, or are bad.
+pub fn arguments<Arguments: StructOpt>() -> Arguments {
+    Arguments::from_args_safe().unwrap_or_else(|error| match error.kind {
+        ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => error.exit(),
+        _ => fail(EXIT_BAD_CONFIG, error.message),
+    })
+}
+
+/// Ends the process with a message on standard error.
+pub fn fail(status: i32, error: impl Display) -> ! {
+    eprintln!("{error}");
+    std::process::exit(status)
+}
+
+/// Runs a node until the process is [told to stop](told_to_stop). When the node
+/// cannot start, the process ends with a message that begins with `source`,
+/// which is where the deployment is from.
+pub fn run_node(source: impl Display, deployment: Deployment, exits_with_stdin: bool) {
+    end_on_panic();
+    if let Err(error) = node::run(deployment, told_to_stop(exits_with_stdin)) {
+        fail(EXIT_BAD_CONFIG, format!("{source}: {error}"));
+    }
+}
+
+/// A panic is a broken invariant. Without this it would end one actor or one
+/// thread, and the node would live on as half a node.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+/// Waits for SIGTERM, Ctrl-C or, if asked, the end of standard input; says
+/// which it was.
+pub async fn told_to_stop(exits_with_stdin: bool) -> &'static str {
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler for SIGTERM");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler for SIGINT");
+    let stdin_closed = async {
+        match exits_with_stdin {
+            true => end_of_stdin().await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => "told to stop by SIGTERM",
+        _ = interrupt.recv() => "told to stop by Ctrl-C",
+        () = stdin_closed => "told to stop by the end of standard input",
+    }
+}
+
+async fn end_of_stdin() {
+    let (closed, is_closed) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read of stdin cannot be cancelled.
+    std::thread::spawn(move || {
+        // However reading ends, nothing more will come.
+        let _ = copy(&mut stdin(), &mut sink());
+        let _ = closed.send(());
+    });
+    let _ = is_closed.await;
+}
