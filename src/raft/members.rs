@@ -318,15 +318,19 @@ impl<D: Disk> Replica<D> {
         }
     }
 
-    /// Asks the others whether this replica is still a member.
+    /// Asks the others whether this replica is still a member: those that it has
+    /// heard of, and those that it was started with.
     async fn greet(&self) {
         let members = self.state.members();
-        for (id, member) in members.membership.nodes() {
-            if *id == self.settings.id {
+        let heard_of = members.membership.nodes().map(|(id, member)| (*id, &member.peer_url));
+        let given = self.settings.members.iter().map(|(id, url)| (*id, url));
+        let known: BTreeMap<ReplicaId, &String> = given.chain(heard_of).collect();
+        for (id, url) in known {
+            if id == self.settings.id {
                 continue;
             }
-            let (url, call) = (&member.peer_url, Call::Hello { is_new: false });
-            let hello = self.peers.call(*id, url, Lane::Control, call, TICK).await;
+            let call = Call::Hello { is_new: false };
+            let hello = self.peers.call(id, url, Lane::Control, call, TICK).await;
             if let Ok(Reply::Removed) = hello {
                 self.ended.send_replace(Some(End::Removed));
             }
