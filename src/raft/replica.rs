@@ -17,6 +17,7 @@ use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{InitializeError, RaftError};
 use openraft::metrics::RaftMetrics;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -292,6 +293,23 @@ impl<D: Disk> Replica<D> {
             let (meta, snapshot) = (meta.clone(), snapshot.clone());
             let install = self.jobs.run(|done| Job::Install(meta, snapshot, done)).await;
             install.map_err(|error| error.to_string())?;
+        }
+        // Where the log goes so far already, the snapshot only tells that it is
+        // committed; openraft must not be given one behind its log.
+        let commit = AppendEntriesRequest {
+            vote,
+            prev_log_id: meta.last_log_id,
+            entries: Vec::new(),
+            leader_commit: meta.last_log_id,
+        };
+        match self.raft.append_entries(commit).await.map_err(|error| error.to_string())? {
+            AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_) => {
+                return Ok(SnapshotReply::Installed { vote });
+            }
+            AppendEntriesResponse::HigherVote(vote) => {
+                return Ok(SnapshotReply::HigherVote { vote });
+            }
+            AppendEntriesResponse::Conflict => {}
         }
         let snapshot = openraft::storage::Snapshot { meta, snapshot };
         let installed = self.raft.install_full_snapshot(vote, snapshot).await;
