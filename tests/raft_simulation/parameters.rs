@@ -51,19 +51,25 @@ enum Scenario {
     /// Replicas crash for moments, voters above all, so that what was sent
     /// before a crash arrives after it.
     Blinking,
+    /// Replicas, the leader above all, are cut off and know nothing of it.
+    Parted,
     /// Replicas stay away until the log they need is purged, and snapshots
     /// come late.
     Behind,
 }
 
 impl Scenario {
+    const ALL: [Scenario; 4] =
+        [Scenario::Any, Scenario::Blinking, Scenario::Parted, Scenario::Behind];
+
     /// A seed with a bug is about where it hurts.
     fn draw(random: &mut SmallRng, bug: Option<Bug>) -> Scenario {
         match bug {
-            None => *pick(random, &[Scenario::Any, Scenario::Blinking, Scenario::Behind]),
+            None => *pick(random, &Self::ALL),
             Some(Bug::VoteNotDurable) => Scenario::Blinking,
             Some(Bug::SnapshotOverNewerState) => Scenario::Behind,
-            Some(Bug::ReadWithoutReadIndex | Bug::AppliedIndexApart) => Scenario::Any,
+            Some(Bug::ReadWithoutReadIndex) => Scenario::Parted,
+            Some(Bug::AppliedIndexApart) => Scenario::Any,
         }
     }
 }
@@ -121,7 +127,7 @@ impl Parameters {
             outage: Span(10, random.random_range(100..1_500)),
             crashes: random.random_range(0.2..0.8),
             voters_crash: 0.0,
-            change: Span(200, random.random_range(500..3_000)),
+            change: Span(100, random.random_range(300..1_500)),
             think: Span(1, *pick(random, &[5, 20, 100])),
             patience: Span(50, *pick(random, &[200, 500, 1_000])),
             weights,
@@ -137,6 +143,12 @@ impl Parameters {
                 drawn.outage = Span(1, 10);
                 drawn.network.slow = 0.2;
                 drawn.network.slow_delay = Span(10, 100);
+            }
+            Scenario::Parted => {
+                drawn.crashes = 0.1;
+                drawn.fault = Span(100, 600);
+                drawn.outage = Span(200, 800);
+                drawn.weights[0] += 6;
             }
             Scenario::Behind => {
                 drawn.outage = Span(200, 800);

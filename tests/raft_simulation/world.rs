@@ -128,7 +128,7 @@ impl World {
         let failure = self.failure.borrow_mut().take();
         let result = failure.map_or(Ok(()), Err).and_then(|()| self.check_history());
         let digest = self.trace.borrow().digest.finish();
-        Run { statistics: *self.statistics.borrow(), digest, result }
+        Run { statistics: self.counts(), digest, result }
     }
 
     /// Checks what the clients saw; a history that is too hard to judge proves
@@ -175,6 +175,10 @@ impl World {
 
     pub fn count(&self, change: impl FnOnce(&mut Statistics)) {
         change(&mut self.statistics.borrow_mut());
+    }
+
+    pub fn counts(&self) -> Statistics {
+        *self.statistics.borrow()
     }
 
     /// A time that goes on with each look: what came first is known exactly.
