@@ -261,7 +261,6 @@ impl<D: Disk> Replica<D> {
 
     /// Looks after the replica and, while it leads, after the members.
     pub(super) async fn tend(self) {
-        let mut led_at = Instant::now();
         let mut leader_shown = None;
         let mut publishing = Instant::now();
         loop {
@@ -286,12 +285,14 @@ impl<D: Disk> Replica<D> {
                     );
                 }
             }
-            match metrics.current_leader {
-                Some(_) => led_at = Instant::now(),
-                None if led_at.elapsed() > LEADERLESS => self.greet().await,
-                None => {}
+            // Who does not vote goes on believing in a leader that it no longer
+            // hears of.
+            let leads = metrics.current_leader == Some(self.settings.id);
+            let led_at = *self.lock_led_at();
+            if !leads && led_at.elapsed() > LEADERLESS.max(self.settings.election.1) {
+                self.greet().await;
             }
-            if metrics.current_leader == Some(self.settings.id) {
+            if leads {
                 self.lead(&metrics).await;
             }
             if lock(&self.log).bytes_since_snapshot > self.settings.snapshot_bytes {

@@ -10,7 +10,7 @@
 //! lost its leader, or was forwarded and lost its answer, is unknown.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use openraft::Raft;
@@ -102,6 +102,8 @@ pub struct Inner<D: Disk> {
     /// Held while members change: one change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) ended: watch::Sender<Option<End>>,
+    /// When a leader showed last that it lives.
+    led_at: Mutex<Instant>,
     snapshots: Snapshots,
     jobs: Jobs,
 }
@@ -151,6 +153,7 @@ impl<D: Disk> Replica<D> {
             reads: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             ended,
+            led_at: Mutex::new(Instant::now()),
             snapshots,
             jobs,
         }));
@@ -228,7 +231,12 @@ impl<D: Disk> Replica<D> {
         let refused = |error: &dyn std::fmt::Display| Reply::Refused(error.to_string());
         match call {
             Call::Append(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(response) => Reply::Appended(response),
+                Ok(response) => {
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        *self.lock_led_at() = Instant::now();
+                    }
+                    Reply::Appended(response)
+                }
                 Err(error) => refused(&error),
             },
             Call::Vote(rpc) => match self.raft.vote(rpc).await {
@@ -275,6 +283,11 @@ impl<D: Disk> Replica<D> {
             }
             Call::Hello { .. } => Reply::Noted,
         }
+    }
+
+    /// When a leader showed last that it lives, as far as this replica knows.
+    pub(super) fn lock_led_at(&self) -> MutexGuard<'_, Instant> {
+        self.led_at.lock().expect("nothing panics while it holds the lock")
     }
 
     /// Takes a piece of a snapshot, and installs it with the last one.
