@@ -18,9 +18,10 @@ struct Builder<D>(fn(&Path) -> D);
 impl<D: Disk> StoreBuilder<Types, LogStore, StateMachine<D>, TempDir> for Builder<D> {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine<D>), StorageError<Types>> {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open((self.0)(&directory.path().join("disk")), None, None).unwrap();
+        let store = Store::open((self.0)(&directory.path().join("disk")), None).unwrap();
         let snapshots =
-            Snapshots::open(&directory.path().join("snapshots"), Blocking::OnThreads).unwrap();
+            Snapshots::open(&directory.path().join("snapshots"), None, Blocking::OnThreads)
+                .unwrap();
         let (jobs, queue) = Jobs::queue();
         let log = LogStore::new(store.log().clone(), jobs.clone());
         let machine =

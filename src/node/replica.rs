@@ -38,11 +38,11 @@ pub async fn start_replica(
     let identity = ReplicaIdentity { cluster: deployment.cluster.clone(), id };
     let opened = database.get().map_err(unopened)?;
     let disk = FjallDisk::open(opened, database.directory(), identity).map_err(unopened)?;
-    let snapshots = Snapshots::open(&actor.snapshot_dir, Blocking::OnThreads);
-    let snapshots = snapshots.map_err(StartError::Snapshots)?;
-    let newest = snapshots.newest().map(|(meta, _)| meta);
-    let store = Store::open(disk, newest, None);
+    let store = Store::open(disk, None);
     let store = store.map_err(|error| StartError::ReplicaData { id, error })?;
+    let applied = store.state().summary().applied.last;
+    let snapshots = Snapshots::open(&actor.snapshot_dir, applied, Blocking::OnThreads);
+    let snapshots = snapshots.map_err(StartError::Snapshots)?;
     let (state, log) = (store.state().clone(), store.log().clone());
     let (jobs, queue) = Jobs::queue();
     let thread = start_replica_storage(store, queue);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::message::SnapshotChunk;
 use super::state::{Members, Records, Summary};
 use super::store::CHUNK_BYTES;
-use super::types::SnapshotMeta;
+use super::types::{LogId, SnapshotMeta};
 use crate::store::{
     Received, SnapshotError, SnapshotFile, SnapshotReader, SnapshotReceiver, SnapshotWriter, View,
     decode, encode, prepare_snapshots,
@@ -61,15 +61,22 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Opens the directory, removes what is incomplete or damaged, and finds
-    /// the newest snapshot in it. A replica that has none makes one when it is
-    /// needed, from its own state.
-    pub fn open(directory: &Path, blocking: Blocking) -> Result<Self, SnapshotError> {
+    /// Opens the directory and finds the newest snapshot of what is applied. A
+    /// replica that has none makes one when it is needed, from its own state.
+    ///
+    /// What is incomplete, damaged or old is removed; and so is a snapshot
+    /// ahead of what is applied, which came in and was not installed: the log
+    /// may end in entries that contradict it, and its leader sends it again.
+    pub fn open(
+        directory: &Path,
+        applied: Option<LogId>,
+        blocking: Blocking,
+    ) -> Result<Self, SnapshotError> {
         prepare_snapshots(directory)?;
         let mut newest = None;
         for path in complete(directory)? {
             match SnapshotHeader::read(&path) {
-                Ok(header) if newest.is_none() => {
+                Ok(header) if newest.is_none() && header.meta.last_log_id <= applied => {
                     newest = Some((header.meta, SnapshotFile::open(&path)?));
                 }
                 Ok(_) => remove(&path)?,

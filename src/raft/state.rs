@@ -13,7 +13,7 @@ use openraft::entry::RaftEntry;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::types::{Entry, LogId, Profile, ReplicaId, SnapshotMeta, StoredMembership};
+use super::types::{Entry, LogId, Profile, ReplicaId, StoredMembership};
 use super::watch;
 use crate::kv::{
     Answer, Command, Key, Listed, LogPosition, MAX_LISTING_BYTES, Record, Refusal, Scope, apply,
@@ -88,8 +88,6 @@ pub struct Summary {
     pub members: Arc<Members>,
     /// The generation of the records: each installed snapshot begins a new one.
     pub generation: u32,
-    /// The snapshot that is there, if one is.
-    pub snapshot: Option<SnapshotMeta>,
 }
 
 /// The applied state of a replica, readable from any thread.

@@ -100,13 +100,8 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 const PURGE_COUNT: usize = 4096;
 
 impl<D: Disk> Store<D> {
-    /// Reads what the disk holds. `snapshot` is what the newest snapshot file
-    /// holds, if there is one.
-    pub fn open(
-        disk: D,
-        snapshot: Option<SnapshotMeta>,
-        bug: Option<Bug>,
-    ) -> Result<Self, StoreError> {
+    /// Reads what the disk holds.
+    pub fn open(disk: D, bug: Option<Bug>) -> Result<Self, StoreError> {
         let generation = read_fact(&disk, fact::GENERATION)?.unwrap_or(0);
         for other in disk.generations() {
             // Of a snapshot that was being installed, or that was replaced.
@@ -132,7 +127,7 @@ impl<D: Disk> Store<D> {
             tail: LogTail::default(),
             bytes_since_snapshot: 0,
         };
-        let summary = Summary { applied, members: Arc::new(members), generation, snapshot };
+        let summary = Summary { applied, members: Arc::new(members), generation };
         let state = State::new(disk.clone(), summary);
         let log = Arc::new(Mutex::new(log));
         Ok(Store { disk, state, log, bug, to_delete })
@@ -332,12 +327,7 @@ impl<D: Disk> Store<D> {
         writes.put(Space::Meta, fact::GENERATION, encode(&generation));
         self.disk.commit(writes, Durability::Now)?;
         self.state.update(|summary| {
-            *summary = Summary {
-                applied,
-                members: Arc::new(header.members),
-                generation,
-                snapshot: Some(meta),
-            };
+            *summary = Summary { applied, members: Arc::new(header.members), generation };
         });
         // Nobody reads the old records any more: readers hold the lock.
         self.disk.drop_generation(before.generation)?;

@@ -1,17 +1,16 @@
-//! What the clients ask: all commands, on values that tell who wrote them.
+//! Clients that ask one thing after the other.
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-use gryadka::kv::{Command, Compare, Key, Record, Refusal, VersionedJson};
+use gryadka::kv::{Command, Compare, Key, Record, Refusal};
 use gryadka::perseus::{End, Observation, Seen};
 use gryadka::raft::ReplicaId;
-use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep};
 
+use super::seeds::draw_command;
 use super::world::World;
 
 /// How much later than its deadline an answer may come.
@@ -32,7 +31,13 @@ pub async fn ask(world: Rc<World>, client: u64) {
         let key = world.keys.iter().choose(&mut *world.random()).expect("there is a key").clone();
         count += 1;
         let number = client * 1_000_000 + count;
-        let command = draw_command(&mut world.random(), &world.parameters.weights, &seen, number);
+        let command = draw_command(
+            &mut world.random(),
+            &world.parameters.weights,
+            &seen,
+            number,
+            draw_compare,
+        );
         let patience = world.parameters.patience.draw(&mut world.random());
         let ids: Vec<ReplicaId> = world.machines.borrow().keys().copied().collect();
         let id = *ids.iter().choose(&mut *world.random()).expect("there is a machine");
@@ -112,31 +117,7 @@ pub async fn submit(
     record
 }
 
-/// Draws a command. `seen` is what the client saw last; `number` is unique, so
-/// that a value that is lost or comes twice shows. Values are integers, so
-/// that `Add` often finds one.
-fn draw_command(random: &mut SmallRng, weights: &[u32; 9], seen: &Record, number: u64) -> Command {
-    let value = || Bytes::from((number * 1000).to_string());
-    let compare = || Compare { value: seen.value.clone(), index: None };
-    let mut left = random.random_range(0..weights.iter().sum::<u32>());
-    let kind = weights.iter().position(|&weight| {
-        let is_hit = left < weight;
-        left = left.saturating_sub(weight);
-        is_hit
-    });
-    match kind.expect("the draw is below the sum") {
-        0 => Command::Get,
-        1 => Command::Set(value()),
-        2 => Command::Create(value()),
-        3 => Command::Update(value()),
-        4 => Command::CompareAndSwap(compare(), value()),
-        5 => Command::Delete,
-        6 => Command::CompareAndDelete(compare()),
-        7 => Command::Add(random.random_range(1..10)),
-        _ => {
-            let stored = seen.value.as_deref().and_then(VersionedJson::stored_version);
-            let ver = stored.unwrap_or(0);
-            Command::WriteVersion(VersionedJson { ver, val: number.to_string() })
-        }
-    }
+/// By the value only, as the model's indices are not those of the replicas.
+fn draw_compare(_: &mut SmallRng, seen: &Record) -> Compare {
+    Compare { value: seen.value.clone(), index: None }
 }

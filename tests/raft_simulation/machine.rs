@@ -87,11 +87,11 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
     let run = async move { running.run_until(std::future::pending::<()>()).await };
     let runner = tokio::task::spawn_local(run).abort_handle();
     let life = Rc::new(Life { number: machine.lives, tasks, runner, replica: OnceCell::new() });
-    let snapshots = Snapshots::open(&machine.directory, Blocking::AtOnce);
-    let snapshots = snapshots.expect("the directory can be used");
-    let newest = snapshots.newest().map(|(meta, _)| meta);
-    let store = Store::open(machine.disk.clone(), newest, world.bug);
+    let store = Store::open(machine.disk.clone(), world.bug);
     let store = store.expect("a disk is right after a crash");
+    let applied = store.state().summary().applied.last;
+    let snapshots = Snapshots::open(&machine.directory, applied, Blocking::AtOnce);
+    let snapshots = snapshots.expect("the directory can be used");
     let (jobs, queue) = Jobs::queue();
     let shared = (store.state().clone(), store.log().clone());
     let caller = Caller { id, life: life.number };

@@ -22,16 +22,22 @@ mod machine;
 mod network;
 mod parameters;
 mod runner;
+#[path = "../seeds/mod.rs"]
+mod seeds;
 mod statistics;
 mod world;
 
 use gryadka::raft::Bug;
 
-use runner::{run, run_many};
+use runner::run;
+use seeds::{Many, number_from_environment};
+use statistics::Statistics;
 
-fn number_from_environment(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+fn run_many(seeds: std::ops::Range<u64>, bug: Option<Bug>) -> Many<Statistics> {
+    seeds::run_many(seeds, |seed| {
+        let run = run(seed, bug, false);
+        (run.statistics, run.result)
+    })
 }
 
 #[test]

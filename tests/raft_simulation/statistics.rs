@@ -1,31 +1,6 @@
 //! What the seeds exercised.
 
-use std::fmt;
-
-macro_rules! statistics {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Counts of what happened in one seed or in many.
-        #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-        pub struct Statistics {
-            $($(#[$doc])* pub $name: u64,)*
-        }
-
-        impl Statistics {
-            pub fn add(&mut self, other: &Statistics) {
-                $(self.$name += other.$name;)*
-            }
-        }
-
-        impl fmt::Display for Statistics {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                $(writeln!(f, "{:>12} {}", self.$name, stringify!($name))?;)*
-                Ok(())
-            }
-        }
-    };
-}
-
-statistics! {
+crate::seeds::statistics! {
     operations,
     done,
     unknown,

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use gryadka::caspaxos::{CommandId, Event, Failure};
-use gryadka::kv::{Command, Key, Outcome, Record};
+use gryadka::kv::{Command, Compare, Key, Outcome, Record};
 use gryadka::perseus::{End, Observation};
 use rand::Rng;
+use rand::rngs::SmallRng;
 
-use super::super::clients::draw_command;
+use super::super::seeds::draw_command;
 use super::{Happening, Running, World};
 
 impl World {
@@ -27,7 +28,8 @@ impl World {
         let number = self.history.operations().len() as u64 + 1;
         let nothing = Record::default();
         let seen = self.clients[client].seen.get(&key).unwrap_or(&nothing);
-        let command = draw_command(&mut self.random, &self.parameters.weights, seen, number);
+        let weights = &self.parameters.weights;
+        let command = draw_command(&mut self.random, weights, seen, number, draw_compare);
         let patience = self.parameters.deadline.draw(&mut self.random);
         self.submit(client, home, key, command, patience)
     }
@@ -73,5 +75,13 @@ impl World {
         }
         let think = self.parameters.think.draw(&mut self.random);
         self.plan(think, Happening::ClientWakes(client));
+    }
+}
+
+fn draw_compare(random: &mut SmallRng, seen: &Record) -> Compare {
+    let (by_value, by_index) = (random.random_bool(0.5), random.random_bool(0.5));
+    Compare {
+        value: seen.value.clone().filter(|_| by_value),
+        index: Some(seen.modified_index).filter(|_| by_index),
     }
 }

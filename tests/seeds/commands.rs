@@ -1,18 +1,19 @@
-//! What the clients ask: all commands, on values that tell who wrote them.
+//! What clients ask: all commands, on values that tell who wrote them.
 
 use bytes::Bytes;
 use gryadka::kv::{Command, Compare, Record, VersionedJson};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-/// Draws a command. `seen` is what the client saw of the key last; `number`
-/// is unique, so that a value that is lost or comes twice shows. Values are
-/// integers, so that `Add` often finds one.
+/// Draws a command. `seen` is what the client saw last; `number` is unique, so
+/// that a value that is lost or comes twice shows. Values are integers, so
+/// that `Add` often finds one.
 pub fn draw_command(
     random: &mut SmallRng,
     weights: &[u32; 9],
     seen: &Record,
     number: u64,
+    draw_compare: impl Fn(&mut SmallRng, &Record) -> Compare,
 ) -> Command {
     let value = || Bytes::from((number * 1000).to_string());
     let mut left = random.random_range(0..weights.iter().sum::<u32>());
@@ -35,13 +36,5 @@ pub fn draw_command(
             let ver = stored.unwrap_or(0);
             Command::WriteVersion(VersionedJson { ver, val: number.to_string() })
         }
-    }
-}
-
-fn draw_compare(random: &mut SmallRng, seen: &Record) -> Compare {
-    let (by_value, by_index) = (random.random_bool(0.5), random.random_bool(0.5));
-    Compare {
-        value: seen.value.clone().filter(|_| by_value),
-        index: Some(seen.modified_index).filter(|_| by_index),
     }
 }
