@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use gryadka::caspaxos::{Call as AcceptorCall, Epoch, Request};
+use gryadka::caspaxos::{Age, Call as AcceptorCall, Epoch, Request};
 use gryadka::kv::{Command, Key};
 use gryadka::raft::{Call, Reply, SnapshotChunk, SnapshotMeta, SnapshotReply, Vote};
 use gryadka::transport::{Batch, BatchCalls, BatchReplies, decode, encode};
@@ -289,7 +289,7 @@ fn some_calls(protocol: Protocol) -> BatchCalls {
     match protocol {
         Protocol::Caspaxos => {
             let request = Request::Read { key: key() };
-            let call = AcceptorCall { epoch: Epoch(1), request };
+            let call = AcceptorCall { epoch: Epoch(1), age: Age(0), request };
             BatchCalls::Acceptor { to: "a1".into(), calls: vec![call; 3] }
         }
         Protocol::Raft => {

@@ -12,4 +12,12 @@ pub enum Bug {
     /// Against rule 8: a command is applied again though an earlier attempt
     /// of it may have taken effect.
     ReappliesUnknown,
+    /// Kept values survive a change of the configuration.
+    KeptSurvivesConfiguration,
+    /// Registers are removed though no age was raised.
+    CollectsWithoutAges,
+    /// Registers are removed whatever they have promised.
+    ForgetsPromises,
+    /// Steps are made that hide values.
+    HidesValues,
 }
