@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gryadka::caspaxos::{
     AcceptorId, Age, Call, Collected, CommandId, Configuration, ConfigurationStep, Effect, Epoch,
-    Event, Failure, Proposer, Quorum, ReconfigurationError, Reply, Request, Settings, Token,
+    Event, Failure, Fence, Proposer, Quorum, ReconfigurationError, Reply, Request, Settings, Token,
     UnsafeConfiguration,
 };
 use gryadka::kv::{Command, Key, Outcome};
@@ -295,6 +295,18 @@ fn a_step_reaches_other_proposers_through_the_fence() {
 }
 
 #[test]
+fn a_proposer_that_hears_of_an_epoch_alone_asks_for_its_configuration() {
+    let mut acceptors = Acceptors::default();
+    let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
+    p1.step(1, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
+    p1.run(&mut acceptors);
+    p2.take(Event::Told(Fence { epoch: Epoch(2), ..Fence::default() }));
+    p2.run(&mut acceptors);
+    assert_eq!(p2.rounds, ["status"]);
+    assert_eq!(p2.proposer.configuration(), p1.proposer.configuration());
+}
+
+#[test]
 fn two_operators_do_not_decide_two_steps() {
     let mut acceptors = Acceptors::default();
     let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
@@ -397,6 +409,34 @@ fn a_deleted_register_is_removed_everywhere_and_its_indices_go_on() {
     let (_, Ok(outcome)) = p2.answers.last().unwrap() else { panic!("no outcome") };
     assert_eq!(outcome.after.text(), Some("1"));
     assert_eq!(outcome.after.modified_index, 11, "9 additions, a deletion, and this");
+}
+
+#[test]
+fn the_indices_of_a_collected_key_go_on_after_a_batch_that_was_cut_short() {
+    let mut acceptors = Acceptors::default();
+    let mut p1 = Actor::new("p1", 1);
+    p1.submit(1, Command::Set("5".into()));
+    p1.run(&mut acceptors);
+    delete_and_collect(&mut p1, &mut acceptors);
+    // The next batch finds nothing but leaves its tombstones behind.
+    let keys = vec![Key::try_from("k").unwrap()];
+    let deadline = p1.now + Duration::from_secs(10);
+    p1.take(Event::Collect { id: 200, keys, deadline });
+    while p1.rounds.last() != Some(&"raise") {
+        let (from, token, call) = p1.sent.pop_front().expect("it goes on");
+        let reply = Some(acceptors.serve(&from, call));
+        p1.take(Event::Replied { token, from, reply });
+    }
+    let mut p2 = Actor::new("p2", 2);
+    p2.submit(300, Command::Set("6".into()));
+    while p2.answers.is_empty() {
+        p2.run(&mut acceptors);
+        if p2.answers.is_empty() {
+            p2.fire();
+        }
+    }
+    let (_, Ok(outcome)) = &p2.answers[0] else { panic!("no outcome") };
+    assert_eq!(outcome.after.modified_index, 3, "set, deleted, set");
 }
 
 #[test]

@@ -43,7 +43,8 @@ enum Stage {
 
 struct Item {
     ballot: Ballot,
-    /// The highest ballot that was found, and its value.
+    /// The highest ballot that was found, and its value; where there is none,
+    /// that of an absent register.
     found: (Ballot, Value),
     promised: Vec<AcceptorId>,
     accepted: Vec<AcceptorId>,
@@ -85,7 +86,7 @@ impl Collection {
     pub fn new(
         (id, round): (CommandId, u64),
         within: Duration,
-        (configuration, age): (&Configuration, Age),
+        (configuration, age, floor): (&Configuration, Age, Floor),
         keys: Vec<Key>,
         mut next_ballot: impl FnMut() -> Ballot,
         (skips_ages, forgets_promises): (bool, bool),
@@ -94,7 +95,7 @@ impl Collection {
         let item = |key| {
             let item = Item {
                 ballot: next_ballot(),
-                found: Default::default(),
+                found: (Ballot::ZERO, floor.value()),
                 promised: Vec::new(),
                 accepted: Vec::new(),
                 removed: Vec::new(),

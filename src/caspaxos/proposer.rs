@@ -168,7 +168,9 @@ impl Proposer {
                 self.on_replied(now, token, from, reply, effects);
             }
             Event::Told(fence) => {
-                self.follow(now, &fence, effects);
+                if !self.follow(now, &fence, effects) {
+                    self.ask_around(fence.epoch, effects);
+                }
             }
             Event::Reconfigure { id, step, deadline } => {
                 self.start_reconfiguration(now, (id, deadline), step, effects);
@@ -230,6 +232,10 @@ impl Proposer {
             && self.follow(now, fence, effects)
             && !self.is_of_the_cluster(&token)
         {
+            return;
+        }
+        if let Some(Reply::Status(status)) = &reply {
+            self.follow(now, &status.fence, effects);
             return;
         }
         if self.is_of_the_cluster(&token) {
@@ -504,6 +510,7 @@ impl Proposer {
         }
         if let Some(least) = fenced_below {
             work.waiting.give_up(&Failure::StaleConfiguration(least), effects);
+            self.ask_around(least, effects);
         }
         self.back_off(now, key, work, effects);
     }

@@ -1,29 +1,58 @@
 //! An acceptor with a disk: what it knows, what is durable, and the answers
 //! that wait for the disk (rules 3 and 4).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use gryadka::caspaxos::acceptor::{Register, Step, accept, prepare, read};
-use gryadka::caspaxos::{Ballot, ListPage, Reply, Request, Token};
+use gryadka::caspaxos::acceptor::{Register, Step, accept, prepare, read, remove};
+use gryadka::caspaxos::{
+    AcceptorStatus, Ballot, Call, Epoch, ListEntry, ListKind, ListPage, ListRequest, Reply,
+    Request, Standing, Token,
+};
 use gryadka::kv::Key;
 
+use super::disk::{Change, Disk, Write};
 use super::world::Flaw;
 
 /// An answer and where it goes.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    pub proposer: usize,
-    /// The life of the proposer that asked.
+    pub asker: usize,
+    /// The life of the asker.
     pub life: u64,
     pub token: Token,
     pub reply: Reply,
 }
 
-/// Writes that become durable together, and the answers that wait for them.
+/// Writes that become durable together, in order, and the answers that wait
+/// for them.
 #[derive(Default)]
 struct Batch {
-    writes: BTreeMap<Key, Register>,
+    writes: Vec<Write>,
+    /// The registers that are written.
+    keys: BTreeSet<Key>,
+    /// Whether something is written that concerns all of them.
+    concerns_all: bool,
     answers: Vec<Answer>,
+}
+
+impl Batch {
+    fn push(&mut self, write: Write) {
+        self.concerns_all |= write.standing.is_some();
+        match &write.change {
+            Change::Nothing => {}
+            Change::Register(key, _) | Change::Removal(key) => drop(self.keys.insert(key.clone())),
+            Change::Wipe => self.concerns_all = true,
+        }
+        self.writes.push(write);
+    }
+
+    /// Whether an answer about this register, or about all, must wait for it.
+    fn concerns(&self, key: Option<&Key>) -> bool {
+        match key {
+            Some(key) => self.concerns_all || self.keys.contains(key),
+            None => !self.writes.is_empty(),
+        }
+    }
 }
 
 /// What serving a request leads to.
@@ -41,61 +70,40 @@ pub struct SimAcceptor {
     /// told apart.
     pub life: u64,
     pub is_down: bool,
-    disk: BTreeMap<Key, Register>,
-    memory: BTreeMap<Key, Register>,
+    disk: Disk,
+    memory: Disk,
     syncing: Option<Batch>,
     collecting: Batch,
 }
 
 impl SimAcceptor {
-    /// Runs one step. An error is a broken invariant.
+    /// Runs one call. An error is a broken invariant.
     pub fn serve(
         &mut self,
         flaw: Flaw,
-        request: &Request,
-        (proposer, life, token): (usize, u64, Token),
+        call: &Call,
+        (asker, life, token): (usize, u64, Token),
     ) -> Result<Served, String> {
-        let nothing = Register::default();
-        let (key, step) = match request {
-            Request::Prepare { key, ballot } => {
-                let register = self.memory.get(key).unwrap_or(&nothing);
-                (key, flawed_prepare(flaw, register, *ballot))
-            }
-            Request::Accept { key, ballot, value, next } => {
-                let register = self.memory.get(key).unwrap_or(&nothing);
-                (key, accept(register, *ballot, value, *next))
-            }
-            Request::Read { key } => (key, read(self.memory.get(key).unwrap_or(&nothing))),
-            // Nobody asks this here yet.
-            Request::List(_)
-            | Request::Raise { .. }
-            | Request::Enrol { .. }
-            | Request::Remove { .. }
-            | Request::Wipe
-            | Request::Status => {
-                let reply = Reply::Listed(ListPage::default());
-                let answers = vec![Answer { proposer, life, token, reply }];
-                return Ok(Served { answers, begins_sync: false });
-            }
+        let mut standing = self.memory.standing.clone();
+        let (reply, change) = match admit(flaw, &mut standing, call) {
+            Some(refusal) => (refusal, Change::Nothing),
+            None => self.step(flaw, &mut standing, &call.request)?,
         };
-        let Step { write, reply, is_alarm } = step;
-        if is_alarm {
-            return Err(format!("alarm: two values under one ballot: {request:?}"));
-        }
-        let is_promise = matches!(reply, Reply::Prepared { .. });
-        if let Some(register) = write {
-            self.memory.insert(key.clone(), register.clone());
-            self.collecting.writes.insert(key.clone(), register);
+        let standing = (standing != self.memory.standing).then_some(standing);
+        if standing.is_some() || !matches!(change, Change::Nothing) {
+            let write = Write { standing, change };
+            self.memory.apply(&write)?;
+            self.collecting.push(write);
         }
         let mut served = Served::default();
-        let answer = Answer { proposer, life, token, reply };
-        if flaw == Flaw::PromiseNotDurable && is_promise {
+        let is_early = flaw == Flaw::PromiseNotDurable && matches!(reply, Reply::Prepared { .. });
+        let answer = Answer { asker, life, token, reply };
+        let key = call.request.key();
+        if is_early {
             served.answers.push(answer);
-        } else if self.collecting.writes.contains_key(key) {
+        } else if self.collecting.concerns(key) {
             self.collecting.answers.push(answer);
-        } else if let Some(batch) = &mut self.syncing
-            && batch.writes.contains_key(key)
-        {
+        } else if let Some(batch) = self.syncing.as_mut().filter(|batch| batch.concerns(key)) {
             batch.answers.push(answer);
         } else {
             served.answers.push(answer);
@@ -104,21 +112,96 @@ impl SimAcceptor {
         Ok(served)
     }
 
+    fn step(
+        &self,
+        flaw: Flaw,
+        standing: &mut Standing,
+        request: &Request,
+    ) -> Result<(Reply, Change), String> {
+        let nothing = Register::default();
+        let register = |key: &Key| self.memory.registers.get(key).unwrap_or(&nothing);
+        let (key, step) = match request {
+            Request::Prepare { key, ballot } => (key, flawed_prepare(flaw, register(key), *ballot)),
+            Request::Accept { key, ballot, value, next } => {
+                (key, accept(register(key), *ballot, value, *next))
+            }
+            Request::Read { key } => (key, read(register(key))),
+            Request::Remove { key, accepted, floor } => {
+                (key, remove(register(key), *accepted, *floor))
+            }
+            Request::List(request) => {
+                return Ok((Reply::Listed(self.list(request)), Change::Nothing));
+            }
+            Request::Raise { fence } => return Ok((standing.raise(fence), Change::Nothing)),
+            Request::Enrol { fence } => {
+                let holds_registers = !self.memory.registers.is_empty();
+                return Ok((standing.enrol(fence, holds_registers), Change::Nothing));
+            }
+            Request::Wipe => {
+                standing.is_enrolled = false;
+                return Ok((Reply::Wiped, Change::Wipe));
+            }
+            Request::Status => {
+                let (fence, is_enrolled) = (standing.fence.clone(), standing.is_enrolled);
+                let status = AcceptorStatus { fence, is_enrolled, ..AcceptorStatus::default() };
+                return Ok((Reply::Status(status), Change::Nothing));
+            }
+        };
+        let Step { write, reply, is_alarm } = step;
+        if is_alarm {
+            return Err(format!("alarm: two values under one ballot: {request:?}"));
+        }
+        let change = match write {
+            None => Change::Nothing,
+            Some(register) if register.is_new() => Change::Removal(key.clone()),
+            Some(register) => Change::Register(key.clone(), register),
+        };
+        Ok((reply, change))
+    }
+
+    /// All of it in one page: seeds have few keys.
+    fn list(&self, request: &ListRequest) -> ListPage {
+        let is_listed = |register: &Register| match request.kind {
+            ListKind::Accepted => !register.accepted.is_zero(),
+            ListKind::Dead => register.is_dead(),
+        };
+        let listed = self.memory.registers.iter().filter(|(_, register)| is_listed(register));
+        let entries = listed.map(|(key, register)| ListEntry {
+            key: key.clone(),
+            accepted: register.accepted,
+            record: register.value.record.clone(),
+        });
+        ListPage { entries: entries.collect(), more_after: None }
+    }
+
+    /// The keys that are deleted here, as far as is durable.
+    pub fn dead_keys(&self) -> Vec<Key> {
+        let dead = self.disk.registers.iter().filter(|(_, register)| register.is_dead());
+        dead.map(|(key, _)| key.clone()).collect()
+    }
+
     /// The disk has taken the batch. An error is a broken invariant.
     pub fn synced(&mut self) -> Result<Served, String> {
         let batch = self.syncing.take().expect("a sync is under way");
-        self.write(batch.writes)?;
+        batch.writes.iter().try_for_each(|write| self.disk.apply(write))?;
         Ok(Served { answers: batch.answers, begins_sync: self.begin_sync() })
     }
 
-    /// Loses all that is not on disk. The batch under way may have reached it.
-    pub fn crash(&mut self, batch_survives: bool) -> Result<(), String> {
-        let batch = self.syncing.take();
+    /// How many writes are under way to the disk.
+    pub fn writes_under_way(&self) -> usize {
+        self.syncing.as_ref().map_or(0, |batch| batch.writes.len())
+    }
+
+    /// Loses all that is not on disk. The first `survivors` of the writes under
+    /// way have reached it.
+    pub fn crash(&mut self, flaw: Flaw, survivors: usize) -> Result<(), String> {
+        let batch = self.syncing.take().unwrap_or_default();
         self.life += 1;
         self.is_down = true;
         self.collecting = Batch::default();
-        if let Some(batch) = batch.filter(|_| batch_survives) {
-            self.write(batch.writes)?;
+        batch.writes.iter().take(survivors).try_for_each(|write| self.disk.apply(write))?;
+        if flaw == Flaw::ComesBackEmpty {
+            self.disk.registers.clear();
         }
         self.memory = self.disk.clone();
         Ok(())
@@ -131,19 +214,15 @@ impl SimAcceptor {
         self.syncing = Some(std::mem::take(&mut self.collecting));
         true
     }
+}
 
-    fn write(&mut self, writes: BTreeMap<Key, Register>) -> Result<(), String> {
-        for (key, new) in writes {
-            if let Some(old) = self.disk.get(&key) {
-                let goes_back = new.promise < old.promise || new.accepted < old.accepted;
-                if goes_back || (new.accepted == old.accepted && new.value != old.value) {
-                    return Err(format!("the disk goes back: {key}: {old:?} to {new:?}"));
-                }
-            }
-            self.disk.insert(key, new);
-        }
-        Ok(())
+/// Lets a call in, or with the flaw any call, whatever its epoch.
+fn admit(flaw: Flaw, standing: &mut Standing, call: &Call) -> Option<Reply> {
+    if flaw == Flaw::IgnoresEpochs {
+        let epoch: Epoch = call.epoch.max(standing.fence.epoch);
+        return standing.admit(&Call { epoch, ..call.clone() });
     }
+    standing.admit(call)
 }
 
 /// The step, or with the flaw one that grants the ballot it has promised.

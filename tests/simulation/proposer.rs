@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gryadka::caspaxos::{
-    Ballot, Change, CommandId, Effect, Event, Fate, Proposer, Reply, Request, Value,
+    Age, Ballot, Change, CommandId, Configuration, Effect, Event, Fate, Proposer, Reply, Request,
+    Value,
 };
 use gryadka::kv::Key;
 
@@ -21,6 +22,10 @@ pub struct SimProposer {
     /// Grows with each restart.
     pub life: u64,
     pub is_down: bool,
+    /// Until then its process stands still.
+    pub sleeps_until: u64,
+    /// The configuration that it keeps on its disk.
+    pub kept_configuration: Option<Configuration>,
     /// The commands that wait for its answer.
     pub serving: BTreeSet<CommandId>,
     attempts: BTreeMap<Key, Vec<Attempt>>,
@@ -33,16 +38,27 @@ impl SimProposer {
             proposer,
             life: 0,
             is_down: false,
+            sleeps_until: 0,
+            kept_configuration: None,
             serving: BTreeSet::new(),
             attempts: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }
     }
 
-    /// Forgets everything; returns the commands that nobody will answer.
+    pub fn configuration(&self) -> &Configuration {
+        self.proposer.configuration()
+    }
+
+    pub fn age(&self) -> Age {
+        self.proposer.age()
+    }
+
+    /// Forgets everything but the configuration that it kept; returns the commands that nobody will answer.
     pub fn crash(&mut self) -> BTreeSet<CommandId> {
         self.life += 1;
         self.is_down = true;
+        self.sleeps_until = 0;
         self.attempts.clear();
         self.waiting.clear();
         std::mem::take(&mut self.serving)
@@ -78,7 +94,6 @@ impl SimProposer {
         for effect in &effects {
             match effect {
                 Effect::Answer { id, result } => {
-                    self.serving.remove(id);
                     self.waiting.values_mut().for_each(|ids| {
                         ids.remove(id);
                     });

@@ -5,6 +5,8 @@ crate::seeds::statistics! {
     done,
     unknown,
     failed,
+    /// Seeds whose history was too hard to judge.
+    undecided,
     /// Changes that began with the accept of a kept ballot.
     rounds_of_one_trip,
     /// Changes that had to prepare.
@@ -21,6 +23,20 @@ crate::seeds::statistics! {
     messages_duplicated,
     acceptor_crashes,
     proposer_crashes,
+    proposers_asleep,
+    operator_crashes,
     network_cuts,
+    /// Steps to another configuration.
+    steps_made,
+    /// Rescans of all keys that were begun.
+    rescans,
+    /// Acceptors that were wiped before they came back into the cluster.
+    wipes,
+    /// Calls that were turned away by the fence.
+    fenced,
+    /// Keys whose deleted registers all acceptors have removed.
+    collected,
+    /// Registers that one acceptor has removed.
+    registers_removed,
     virtual_milliseconds,
 }

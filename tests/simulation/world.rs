@@ -5,20 +5,26 @@ use std::collections::BTreeMap;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use gryadka::caspaxos::{AcceptorId, Bug, Call, CommandId, Effect, Event, Proposer, Reply, Token};
+use gryadka::caspaxos::{
+    AcceptorId, Bug, Call, CommandId, Configuration, Effect, Event, Proposer, Reply, Token,
+};
 use gryadka::kv::{Command, Key, Record};
 use gryadka::perseus::{History, OperationId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::acceptor::{Served, SimAcceptor};
+use super::invariants::Invariants;
 use super::network::{Fate, Network};
-use super::parameters::Parameters;
+use super::parameters::{Focus, Parameters};
 use super::proposer::SimProposer;
 use super::statistics::Statistics;
 
 mod asking;
 mod faults;
+mod operating;
+
+use operating::Operator;
 
 /// What is wrong in the world.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,21 +40,94 @@ pub enum Flaw {
     ReusesBallots,
     /// Both of the above.
     GrantsEqualAndReusesBallots,
+    /// Acceptors serve any epoch.
+    IgnoresEpochs,
+    /// An acceptor that crashed comes back without its registers, and is taken
+    /// for the one that it was.
+    ComesBackEmpty,
+    /// The operator says that every key was rescanned, and rescans none.
+    RescansNothing,
+    /// The operator rescans one key of all.
+    RescansOneKey,
 }
 
 impl Flaw {
+    /// All of them.
+    pub const ALL: [Flaw; 16] = [
+        Flaw::Proposer(Bug::KeptSurvivesTimeout),
+        Flaw::Proposer(Bug::ReadsFromOne),
+        Flaw::Proposer(Bug::ReappliesUnknown),
+        Flaw::Proposer(Bug::KeptSurvivesConfiguration),
+        Flaw::Proposer(Bug::CollectsWithoutAges),
+        Flaw::Proposer(Bug::ForgetsPromises),
+        Flaw::Proposer(Bug::HidesValues),
+        Flaw::Nothing,
+        Flaw::PromiseNotDurable,
+        Flaw::GrantsEqual,
+        Flaw::ReusesBallots,
+        Flaw::GrantsEqualAndReusesBallots,
+        Flaw::IgnoresEpochs,
+        Flaw::ComesBackEmpty,
+        Flaw::RescansNothing,
+        Flaw::RescansOneKey,
+    ];
+
     fn reuses_ballots(self) -> bool {
         matches!(self, Flaw::ReusesBallots | Flaw::GrantsEqualAndReusesBallots)
+    }
+
+    /// What seeds must be about, to show it.
+    fn focus(self) -> Focus {
+        match self {
+            Flaw::ReusesBallots | Flaw::GrantsEqualAndReusesBallots => Focus::BallotsComeAgain,
+            Flaw::IgnoresEpochs | Flaw::RescansNothing | Flaw::RescansOneKey => Focus::Changes,
+            Flaw::Proposer(Bug::KeptSurvivesConfiguration) => Focus::UnevenQuorums,
+            Flaw::Proposer(Bug::HidesValues) => Focus::FromFiveToThree,
+            Flaw::Proposer(Bug::CollectsWithoutAges | Bug::ForgetsPromises) => Focus::Collections,
+            Flaw::Nothing
+            | Flaw::Proposer(_)
+            | Flaw::PromiseNotDurable
+            | Flaw::GrantsEqual
+            | Flaw::ComesBackEmpty => Focus::Anything,
+        }
     }
 }
 
 /// What is going to happen.
 enum Happening {
-    Request { proposer: usize, life: u64, acceptor: usize, token: Token, call: Call },
-    Reply { proposer: usize, life: u64, acceptor: usize, token: Token, reply: Option<Reply> },
-    Synced { acceptor: usize, life: u64 },
-    Timer { proposer: usize, life: u64, token: Token },
+    /// The asker is a proposer or, behind these, the operator.
+    Request {
+        asker: usize,
+        life: u64,
+        acceptor: usize,
+        token: Token,
+        call: Call,
+    },
+    Reply {
+        asker: usize,
+        life: u64,
+        acceptor: usize,
+        token: Token,
+        reply: Option<Reply>,
+    },
+    Synced {
+        acceptor: usize,
+        life: u64,
+    },
+    /// A reply, a timer, or what waited for a proposer that slept.
+    Event {
+        proposer: usize,
+        life: u64,
+        event: Event,
+    },
     ClientWakes(usize),
+    OperatorWakes {
+        attempt: u64,
+    },
+    OperatorAsksAgain {
+        id: CommandId,
+    },
+    Collects,
     Fault,
     AcceptorRestarts(usize),
     ProposerRestarts(usize),
@@ -60,6 +139,8 @@ struct Running {
     operation: OperationId,
     client: usize,
     key: Key,
+    /// The highest index of the key that was answered before.
+    least_index: u64,
 }
 
 /// A client: it asks one thing at a time.
@@ -86,6 +167,8 @@ pub struct World {
     network: Network,
     keys: Vec<Key>,
     running: BTreeMap<CommandId, Running>,
+    operator: Operator,
+    invariants: Invariants,
     is_settling: bool,
     pub history: History,
     pub statistics: Statistics,
@@ -96,9 +179,12 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, flaw: Flaw, is_traced: bool) -> World {
         let mut random = SmallRng::seed_from_u64(seed);
-        let parameters = Parameters::draw(&mut random, flaw.reuses_ballots());
-        let names = parameters.configuration.prepare.acceptors.clone();
-        let network = Network::new(parameters.network.clone(), parameters.proposers, names.len());
+        let parameters = Parameters::draw(&mut random, flaw.focus());
+        let names = parameters.acceptors();
+        // The operator has a place in it as well.
+        let askers = parameters.proposers + 1;
+        let network = Network::new(parameters.network.clone(), askers, names.len());
+        let operator = Operator::new(parameters.configuration.prepare.acceptors.len());
         let clients = (0..parameters.clients).map(|_| Client {
             home: random.random_range(0..parameters.proposers),
             ..Client::default()
@@ -121,13 +207,16 @@ impl World {
             happenings: BTreeMap::new(),
             proposers: Vec::new(),
             running: BTreeMap::new(),
+            operator,
+            invariants: Invariants::default(),
             is_settling: false,
             history: History::default(),
             statistics: Statistics::default(),
             trace: is_traced.then(Vec::new),
         };
         for index in 0..world.parameters.proposers {
-            let proposer = SimProposer::new(world.start_proposer(index));
+            let founding = world.parameters.configuration.clone();
+            let proposer = SimProposer::new(world.start_proposer(index, founding));
             world.proposers.push(proposer);
         }
         world.note(|world| format!("{:#?}", world.parameters));
@@ -141,10 +230,16 @@ impl World {
             self.plan(0, Happening::ClientWakes(client));
         }
         self.plan_fault();
+        self.plan_operator();
+        self.plan_collection();
         while self.has_work() {
             self.advance()?;
         }
         self.settle()?;
+        // Who is served whatever its epoch need not learn another.
+        if self.flaw != Flaw::IgnoresEpochs {
+            self.check_configurations()?;
+        }
         self.statistics.virtual_milliseconds = self.now / 1000;
         Ok(())
     }
@@ -164,33 +259,55 @@ impl World {
         }
         for proposer in 0..self.proposers.len() {
             self.restart_proposer(proposer);
+            self.proposers[proposer].sleeps_until = 0;
         }
         let quiet = self.now + 200_000;
         while self.queue.peek().is_some_and(|Reverse((at, _))| *at < quiet) {
             self.advance()?;
         }
+        if self.parameters.changes.is_some() {
+            self.settle_configuration()?;
+        }
         for proposer in 0..self.proposers.len() {
             for key in self.keys.clone() {
-                let done = self.statistics.done;
-                self.submit(
-                    self.clients.len() - 1,
-                    proposer,
-                    key.clone(),
-                    Command::Get,
-                    10_000_000,
-                )?;
-                while !self.running.is_empty() {
-                    if self.queue.is_empty() {
-                        return Err(format!("p{proposer} never answers for {key}"));
-                    }
-                    self.advance()?;
-                }
-                if self.statistics.done == done {
-                    return Err(format!("p{proposer} cannot read {key} though all are well"));
-                }
+                self.settle_read(proposer, &key)?;
             }
         }
         Ok(())
+    }
+
+    /// Reads a key through a proposer. One that missed a step may have to be
+    /// asked again: the first acceptor that turns it away need not know more
+    /// than that there is a newer configuration.
+    fn settle_read(&mut self, proposer: usize, key: &Key) -> Result<(), String> {
+        const TRIES: usize = 3;
+        let done = self.statistics.done;
+        for _ in 0..TRIES {
+            let client = self.clients.len() - 1;
+            self.submit(client, proposer, key.clone(), Command::Get, 10_000_000)?;
+            while !self.running.is_empty() {
+                if self.queue.is_empty() {
+                    return Err(format!("p{proposer} never answers for {key}"));
+                }
+                self.advance()?;
+            }
+            if self.statistics.done > done {
+                return Ok(());
+            }
+        }
+        Err(format!("p{proposer} cannot read {key} though all are well"))
+    }
+
+    /// After all faults every proposer has the same configuration.
+    fn check_configurations(&self) -> Result<(), String> {
+        let first = self.proposers[0].configuration();
+        match self.proposers.iter().find(|each| each.configuration() != first) {
+            None => Ok(()),
+            Some(other) => {
+                let other = other.configuration();
+                Err(format!("configurations stay different: {first:?} and {other:?}"))
+            }
+        }
     }
 
     // ---- time ----
@@ -209,16 +326,17 @@ impl World {
         self.step += 1;
         let happening = self.happenings.remove(&number).expect("it was planned");
         match happening {
-            Happening::Request { proposer, life, acceptor, token, call } => {
-                self.on_request(proposer, life, acceptor, token, call)
+            Happening::Request { asker, life, acceptor, token, call } => {
+                self.on_request(asker, life, acceptor, token, call)
             }
-            Happening::Reply { proposer, life, acceptor, token, reply } => {
+            Happening::Reply { asker, life, acceptor, token, reply } => {
                 let from = self.names[acceptor].clone();
-                self.give(proposer, life, Event::Replied { token, from, reply })
+                match asker == self.operator_index() {
+                    true => self.on_operator_reply(from, &token, reply),
+                    false => self.give(asker, life, Event::Replied { token, from, reply }),
+                }
             }
-            Happening::Timer { proposer, life, token } => {
-                self.give(proposer, life, Event::TimerFired { token })
-            }
+            Happening::Event { proposer, life, event } => self.give(proposer, life, event),
             Happening::Synced { acceptor, life } => {
                 if self.acceptors[acceptor].life != life {
                     return Ok(());
@@ -229,6 +347,9 @@ impl World {
                 Ok(())
             }
             Happening::ClientWakes(client) => self.on_client(client),
+            Happening::OperatorWakes { attempt } => self.on_operator(attempt),
+            Happening::OperatorAsksAgain { id } => self.on_operator_asks_again(id),
+            Happening::Collects => self.on_collects(),
             Happening::Fault => self.on_fault(),
             Happening::AcceptorRestarts(acceptor) => {
                 self.note(|_| format!("a{} is back", acceptor + 1));
@@ -259,7 +380,7 @@ impl World {
 
     fn on_request(
         &mut self,
-        proposer: usize,
+        asker: usize,
         life: u64,
         acceptor: usize,
         token: Token,
@@ -268,11 +389,18 @@ impl World {
         if self.acceptors[acceptor].is_down {
             return Ok(());
         }
-        self.note(|_| format!("a{} serves p{proposer}: {:?}", acceptor + 1, call.request));
-        let served =
-            self.acceptors[acceptor].serve(self.flaw, &call.request, (proposer, life, token))?;
+        self.note(|_| format!("a{} serves p{asker}: {call:?}", acceptor + 1));
+        let served = self.acceptors[acceptor].serve(self.flaw, &call, (asker, life, token))?;
         self.on_served(acceptor, served);
-        Ok(())
+        match self.crashes_now() {
+            true => self.crash_acceptor_for_a_while(acceptor),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether somebody crashes at this very point.
+    fn crashes_now(&mut self) -> bool {
+        !self.is_settling && self.random.random_bool(self.parameters.crash_point)
     }
 
     fn on_served(&mut self, acceptor: usize, served: Served) {
@@ -283,12 +411,15 @@ impl World {
             self.plan(after, Happening::Synced { acceptor, life });
         }
         for answer in served.answers {
-            let (proposer, life, token) = (answer.proposer, answer.life, answer.token);
-            self.note(|_| format!("a{} answers p{proposer}: {:?}", acceptor + 1, answer.reply));
-            let fate = self.network.reply(&mut self.random, proposer, acceptor);
+            let (asker, life, token) = (answer.asker, answer.life, answer.token);
+            self.statistics.fenced += u64::from(matches!(answer.reply, Reply::Fenced(_)));
+            self.statistics.registers_removed +=
+                u64::from(answer.reply == Reply::Removed { is_gone: true });
+            self.note(|_| format!("a{} answers p{asker}: {:?}", acceptor + 1, answer.reply));
+            let fate = self.network.reply(&mut self.random, asker, acceptor);
             let plan = |world: &mut World, after, reply| {
                 let token = token.clone();
-                world.plan(after, Happening::Reply { proposer, life, acceptor, token, reply });
+                world.plan(after, Happening::Reply { asker, life, acceptor, token, reply });
             };
             self.deliver(fate, Some(answer.reply), plan);
         }
@@ -321,23 +452,28 @@ impl World {
 
     // ---- proposers ----
 
-    fn start_proposer(&mut self, index: usize) -> Proposer {
+    fn start_proposer(&mut self, index: usize, configuration: Configuration) -> Proposer {
         // Without an incarnation of its own a proposer repeats its ballots.
         let drawn = self.random.random();
         let seed = if self.flaw.reuses_ballots() { self.seed } else { drawn };
         let id = format!("p{index}").parse().expect("it is a short name");
-        let Parameters { configuration, settings, .. } = &self.parameters;
-        let mut proposer = Proposer::new(id, configuration.clone(), settings.clone(), seed);
+        let settings = self.parameters.settings.clone();
+        let mut proposer = Proposer::new(id, configuration, settings, seed);
         if let Flaw::Proposer(bug) = self.flaw {
             proposer.plant(bug);
         }
         proposer
     }
 
+    /// Brings a proposer back with the configuration that it kept. At times
+    /// that is lost, and it starts with the one of the beginning.
     fn restart_proposer(&mut self, index: usize) {
         if self.proposers[index].is_down {
             self.note(|_| format!("p{index} is back"));
-            let started = self.start_proposer(index);
+            let kept = self.proposers[index].kept_configuration.clone();
+            let kept = kept.filter(|_| !self.random.random_bool(0.1));
+            let configuration = kept.unwrap_or_else(|| self.parameters.configuration.clone());
+            let started = self.start_proposer(index, configuration);
             self.proposers[index].restart(started);
         }
     }
@@ -349,33 +485,68 @@ impl World {
         if self.proposers[proposer].life != life || self.proposers[proposer].is_down {
             return Ok(());
         }
+        let sleeps_until = self.proposers[proposer].sleeps_until;
+        if self.now < sleeps_until {
+            self.plan(sleeps_until - self.now, Happening::Event { proposer, life, event });
+            return Ok(());
+        }
         self.note(|_| format!("p{proposer} takes {event:?}"));
         let is_running = |id: &CommandId| self.running.contains_key(id);
         let effects = self.proposers[proposer].handle(now, event, is_running, &mut self.statistics);
         for effect in effects {
-            match effect {
-                Effect::Send { to, token, call } => self.send(proposer, to, token, call),
-                Effect::SetTimer { token, after } => {
-                    let after = u64::try_from(after.as_micros()).expect("it is short");
-                    // Never a moment before the time it was asked for.
-                    self.plan(after + 1, Happening::Timer { proposer, life, token });
-                }
-                Effect::Answer { id, result } => self.on_answer(id, result),
-                Effect::Configured(_) | Effect::Reconfigured { .. } | Effect::Collected { .. } => {}
+            if self.crashes_now() {
+                return self.crash_proposer_for_a_while(proposer);
+            }
+            self.run_effect(proposer, effect)?;
+            if self.proposers[proposer].life != life {
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, proposer: usize, to: AcceptorId, token: Token, call: Call) {
-        let acceptor = self.names.iter().position(|name| *name == to).expect("it is listed");
+    fn run_effect(&mut self, proposer: usize, effect: Effect) -> Result<(), String> {
         let life = self.proposers[proposer].life;
-        let fate = self.network.request(&mut self.random, proposer, acceptor);
+        match effect {
+            Effect::Send { to, token, call } => {
+                self.send(proposer, life, to, token, call);
+                Ok(())
+            }
+            Effect::SetTimer { token, after } => {
+                let after = u64::try_from(after.as_micros()).expect("it is short");
+                let event = Event::TimerFired { token };
+                // Never a moment before the time it was asked for.
+                self.plan(after + 1, Happening::Event { proposer, life, event });
+                Ok(())
+            }
+            Effect::Answer { id, result } => {
+                self.proposers[proposer].serving.remove(&id);
+                self.on_answer(id, result)
+            }
+            Effect::Configured(configuration) => {
+                self.note(|_| format!("p{proposer} is at {:?}", configuration.epoch));
+                self.invariants.configurations_agree.takes(&configuration)?;
+                self.proposers[proposer].kept_configuration = Some(configuration);
+                Ok(())
+            }
+            Effect::Reconfigured { id, result } => self.on_reconfigured(id, result),
+            Effect::Collected { collected, .. } => {
+                self.note(|_| format!("p{proposer} has collected: {collected:?}"));
+                self.statistics.collected += collected.removed as u64;
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a request of a proposer, or of the operator.
+    fn send(&mut self, asker: usize, life: u64, to: AcceptorId, token: Token, call: Call) {
+        let acceptor = self.names.iter().position(|name| *name == to).expect("it is listed");
+        let fate = self.network.request(&mut self.random, asker, acceptor);
         self.deliver(fate, Some(call), |world, after, call| {
             let token = token.clone();
             let happening = match call {
-                Some(call) => Happening::Request { proposer, life, acceptor, token, call },
-                None => Happening::Reply { proposer, life, acceptor, token, reply: None },
+                Some(call) => Happening::Request { asker, life, acceptor, token, call },
+                None => Happening::Reply { asker, life, acceptor, token, reply: None },
             };
             world.plan(after, happening);
         });

@@ -5,8 +5,8 @@ use super::super::collection::{Collection, CollectionProgress};
 use super::super::planted::Bug;
 use super::super::reconfiguration::{Progress, Reconfiguration, ReconfigurationError};
 use super::super::{
-    AcceptorId, Batch, Collected, CommandId, ConfigurationStep, Effect, Fence, Instant, Reply,
-    Token,
+    AcceptorId, Batch, Call, Collected, CommandId, ConfigurationStep, Effect, Epoch, Fence,
+    Instant, Reply, Request, Token,
 };
 use super::{MAX_COUNTER, Pending, Phase, Proposer};
 use crate::kv::Key;
@@ -57,6 +57,23 @@ impl Proposer {
             }
         }
         true
+    }
+
+    /// An acceptor serves no epoch below `least` and could not tell the
+    /// configuration: a call had brought the epoch alone. Somebody among the
+    /// others was told, so all of them are asked.
+    pub(super) fn ask_around(&self, least: Epoch, effects: &mut Vec<Effect>) {
+        if least <= self.configuration.epoch {
+            return;
+        }
+        // No round is called so: only the fence of the answer counts.
+        let token = Token { key: Key::configuration(), round: 0 };
+        let (epoch, age) = (self.configuration.epoch, self.age);
+        effects.extend(self.configuration.acceptors().map(|to| Effect::Send {
+            to: to.clone(),
+            token: token.clone(),
+            call: Call { epoch, age, request: Request::Status },
+        }));
     }
 
     /// Gives up commands that were tried on keys that may have been collected
@@ -177,7 +194,7 @@ impl Proposer {
             last.counter += 1;
             *last
         };
-        let cluster = (&self.configuration, self.age);
+        let cluster = (&self.configuration, self.age, self.floor);
         let within = deadline.saturating_sub(now);
         let name = (id, self.rounds);
         let batch = Collection::new(name, within, cluster, keys, next_ballot, flaws, effects);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gryadka::caspaxos::{CommandId, Event, Failure};
 use gryadka::kv::{Command, Compare, Key, Outcome, Record};
-use gryadka::perseus::{End, Observation};
+use gryadka::perseus::{End, IndexOrder, Observation};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -46,7 +46,8 @@ impl World {
         let id = self.history.operations().len() as u64;
         let operation = self.history.call(client as u64, key.clone(), command.clone(), self.step);
         self.note(|_| format!("client {client} asks p{proposer} as {id}: {key} {command:?}"));
-        self.running.insert(id, Running { operation, client, key: key.clone() });
+        let least_index = self.invariants.indices_grow.highest(&key);
+        self.running.insert(id, Running { operation, client, key: key.clone(), least_index });
         self.proposers[proposer].serving.insert(id);
         self.statistics.operations += 1;
         let deadline = Duration::from_micros(self.now + patience);
@@ -54,13 +55,24 @@ impl World {
         self.give(proposer, life, Event::Submitted { id, key, command, deadline })
     }
 
-    pub(super) fn on_answer(&mut self, id: CommandId, result: Result<Outcome, Failure>) {
+    pub(super) fn on_answer(
+        &mut self,
+        id: CommandId,
+        result: Result<Outcome, Failure>,
+    ) -> Result<(), String> {
         self.step += 1;
         self.note(|_| format!("command {id} ends: {result:?}"));
-        let Some(Running { operation, client, key }) = self.running.remove(&id) else { return };
+        if World::is_of_operator(id) {
+            return self.on_operator_answer(id, result.is_ok());
+        }
+        let Some(running) = self.running.remove(&id) else { return Ok(()) };
+        let Running { operation, client, key, least_index } = running;
+        if let Ok(outcome) = &result {
+            self.invariants.indices_grow.shows(&key, outcome, least_index, id)?;
+        }
         let (count, end) = match &result {
             Ok(outcome) => {
-                let observation = Observation::from(outcome);
+                let observation = self.observe(outcome);
                 (&mut self.statistics.done, End::Returned { at: self.step, observation })
             }
             Err(Failure::Failed | Failure::StaleConfiguration(_)) => {
@@ -75,6 +87,29 @@ impl World {
         }
         let think = self.parameters.think.draw(&mut self.random);
         self.plan(think, Happening::ClientWakes(client));
+        Ok(())
+    }
+
+    /// What the history notes. Where deleted registers are collected, the index
+    /// of an absent key grows by itself: the model does not know of that.
+    fn observe(&self, outcome: &Outcome) -> Observation {
+        let mut observation = Observation::from(outcome);
+        if self.parameters.collection.is_some() {
+            for seen in [&mut observation.before, &mut observation.after] {
+                if seen.value == Some(None) {
+                    (seen.created_index, seen.modified_index) = (None, None);
+                }
+            }
+        }
+        observation
+    }
+
+    /// How the history is numbered, as far as the model can tell.
+    pub fn index_order(&self) -> IndexOrder {
+        match self.parameters.collection {
+            None => IndexOrder::PerKey,
+            Some(_) => IndexOrder::Global,
+        }
     }
 }
 

@@ -27,7 +27,13 @@ impl World {
             }
             4..7 => {
                 let proposer = self.random.random_range(0..self.proposers.len());
-                self.crash_proposer(proposer, outage);
+                match self.random.random_bool(self.parameters.sleeps) {
+                    true => self.put_to_sleep(proposer, outage),
+                    false => self.crash_proposer(proposer, outage),
+                }
+            }
+            7 if self.parameters.changes.is_some() => {
+                self.crash_operator(outage);
                 Ok(())
             }
             _ => {
@@ -44,23 +50,46 @@ impl World {
         if self.acceptors[acceptor].is_down {
             return Ok(());
         }
-        let batch_survives = self.random.random_bool(0.5);
-        self.note(|_| format!("a{} crashes; its batch survives: {batch_survives}", acceptor + 1));
+        let writes = self.acceptors[acceptor].writes_under_way();
+        let survivors = self.random.random_range(0..=writes);
+        self.note(|_| format!("a{} crashes; {survivors} of {writes} writes survive", acceptor + 1));
         self.statistics.acceptor_crashes += 1;
-        self.acceptors[acceptor].crash(batch_survives)?;
+        self.acceptors[acceptor].crash(self.flaw, survivors)?;
         self.plan(outage, Happening::AcceptorRestarts(acceptor));
         Ok(())
     }
 
-    fn crash_proposer(&mut self, proposer: usize, outage: u64) {
+    /// Crashes it, in the middle of something.
+    pub(super) fn crash_acceptor_for_a_while(&mut self, acceptor: usize) -> Result<(), String> {
+        let outage = self.parameters.outage.draw(&mut self.random);
+        self.crash_acceptor(acceptor, outage)
+    }
+
+    /// Crashes it, in the middle of something.
+    pub(super) fn crash_proposer_for_a_while(&mut self, proposer: usize) -> Result<(), String> {
+        let outage = self.parameters.outage.draw(&mut self.random);
+        self.crash_proposer(proposer, outage)
+    }
+
+    /// Its process stands still; messages and timers wait.
+    fn put_to_sleep(&mut self, proposer: usize, outage: u64) -> Result<(), String> {
+        if !self.proposers[proposer].is_down {
+            let outage = outage * self.random.random_range(1..=5);
+            self.note(|_| format!("p{proposer} sleeps for {outage}"));
+            self.statistics.proposers_asleep += 1;
+            self.proposers[proposer].sleeps_until = self.now + outage;
+        }
+        Ok(())
+    }
+
+    fn crash_proposer(&mut self, proposer: usize, outage: u64) -> Result<(), String> {
         if self.proposers[proposer].is_down {
-            return;
+            return Ok(());
         }
         self.note(|_| format!("p{proposer} crashes"));
         self.statistics.proposer_crashes += 1;
-        for id in self.proposers[proposer].crash() {
-            self.on_answer(id, Err(Failure::Unknown));
-        }
+        let unanswered = self.proposers[proposer].crash();
         self.plan(outage, Happening::ProposerRestarts(proposer));
+        unanswered.into_iter().try_for_each(|id| self.on_answer(id, Err(Failure::Unknown)))
     }
 }

@@ -1,0 +1,69 @@
+//! What must be true of all that proposers say, whatever happens.
+
+use std::collections::BTreeMap;
+
+use gryadka::caspaxos::{Configuration, Epoch};
+use gryadka::kv::{Key, Outcome};
+
+/// One configuration an epoch.
+#[derive(Default)]
+pub struct ConfigurationsAgree(BTreeMap<Epoch, Configuration>);
+
+impl ConfigurationsAgree {
+    pub fn takes(&mut self, configuration: &Configuration) -> Result<(), String> {
+        let known = self.0.entry(configuration.epoch).or_insert_with(|| configuration.clone());
+        match known == configuration {
+            true => Ok(()),
+            false => Err(format!("two configurations: {known:?} and {configuration:?}")),
+        }
+    }
+}
+
+/// The modified index of a key grows for ever, also where the key is absent,
+/// and each index is of one change.
+#[derive(Default)]
+pub struct IndicesGrow(BTreeMap<Key, Indices>);
+
+#[derive(Default)]
+struct Indices {
+    highest: u64,
+    /// The changes that were answered, by the index that they made.
+    made: BTreeMap<u64, u64>,
+}
+
+impl IndicesGrow {
+    /// The highest index that was answered so far: what is asked from now on
+    /// finds no lower one.
+    pub fn highest(&self, key: &Key) -> u64 {
+        self.0.get(key).map_or(0, |indices| indices.highest)
+    }
+
+    /// Takes an outcome in. `least` is what was the highest when it was asked
+    /// for, `operation` a number that is its own.
+    pub fn shows(
+        &mut self,
+        key: &Key,
+        outcome: &Outcome,
+        least: u64,
+        operation: u64,
+    ) -> Result<(), String> {
+        let (before, after) = (outcome.before.modified_index, outcome.after.modified_index);
+        let has_changed = outcome.before != outcome.after;
+        if before < least || after < before || (has_changed && after == before) {
+            return Err(format!("an index goes back: {key} was at {least}: {outcome:?}"));
+        }
+        let indices = self.0.entry(key.clone()).or_default();
+        indices.highest = indices.highest.max(after);
+        if has_changed && indices.made.insert(after, operation).is_some_and(|by| by != operation) {
+            return Err(format!("two changes of {key} have one index: {outcome:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Invariants {
+    pub configurations_agree: ConfigurationsAgree,
+    pub indices_grow: IndicesGrow,
+}
