@@ -35,12 +35,14 @@ pub struct Collected {
     pub left: usize,
 }
 
+#[derive(Clone, Debug)]
 enum Stage {
     Replicating,
     Aging { floor: Floor, aged: Vec<AcceptorId> },
     Removing { floor: Floor },
 }
 
+#[derive(Clone, Debug)]
 struct Item {
     ballot: Ballot,
     /// The highest ballot that was found, and its value; where there is none,
@@ -54,6 +56,7 @@ struct Item {
 }
 
 /// A batch under way.
+#[derive(Clone, Debug)]
 pub struct Collection {
     id: CommandId,
     round: u64,

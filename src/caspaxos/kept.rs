@@ -1,5 +1,8 @@
 //! Values kept for the one-round-trip rule, bounded in bytes.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use lru::LruCache;
 
 use super::{Ballot, Value};
@@ -16,7 +19,7 @@ pub struct Kept {
 }
 
 /// The kept values of all keys; the least recently used go first.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KeptValues {
     by_key: LruCache<Key, Kept>,
     bytes: usize,
@@ -60,6 +63,13 @@ impl KeptValues {
     fn cost(key: &Key, kept: &Kept) -> usize {
         let value_bytes = kept.value.record.value.as_ref().map_or(0, |value| value.len());
         key.as_str().len() + value_bytes + Self::OVERHEAD_BYTES
+    }
+}
+
+/// In the order of the keys, whenever they were used.
+impl fmt::Debug for KeptValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.by_key.iter().collect::<BTreeMap<_, _>>()).finish()
     }
 }
 

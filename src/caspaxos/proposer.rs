@@ -25,7 +25,8 @@
 
 mod changing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -84,6 +85,7 @@ impl Default for Settings {
 }
 
 /// A proposer. See the module's text.
+#[derive(Clone)]
 pub struct Proposer {
     /// The last ballot that was made.
     last: Ballot,
@@ -101,6 +103,24 @@ pub struct Proposer {
     random: SmallRng,
     #[cfg(feature = "planted-bugs")]
     planted: Option<Bug>,
+}
+
+/// All that decides what it does, but for the jitter; where two show the same,
+/// they do the same.
+impl fmt::Debug for Proposer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proposer")
+            .field("last", &self.last)
+            .field("configuration", &self.configuration)
+            .field("age", &self.age)
+            .field("floor", &self.floor)
+            .field("reconfiguration", &self.reconfiguration)
+            .field("collection", &self.collection)
+            .field("kept", &self.kept)
+            .field("works", &self.works.iter().collect::<BTreeMap<_, _>>())
+            .field("rounds", &self.rounds)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Proposer {

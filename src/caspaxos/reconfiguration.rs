@@ -44,6 +44,7 @@ pub enum ReconfigurationError {
     Unknown,
 }
 
+#[derive(Clone, Debug)]
 enum Stage {
     Enrolling,
     Deciding,
@@ -51,6 +52,7 @@ enum Stage {
 }
 
 /// A step under way.
+#[derive(Clone, Debug)]
 pub struct Reconfiguration {
     id: CommandId,
     /// Comes back with the replies.

@@ -1,0 +1,80 @@
+//! An acceptor whose every step is durable at once.
+
+use std::collections::BTreeMap;
+
+use gryadka::caspaxos::acceptor::{Register, Step, accept, prepare, read, remove};
+use gryadka::caspaxos::{AcceptorStatus, Call, ListPage, Reply, Request, Standing};
+use gryadka::kv::Key;
+
+#[derive(Clone, Default, Debug)]
+pub struct Acceptor {
+    registers: BTreeMap<Key, Register>,
+    standing: Standing,
+}
+
+impl Acceptor {
+    /// True when a call could not change anything, now or later, as long as no
+    /// register is removed.
+    pub fn is_past(&self, call: &Call) -> bool {
+        let nothing = Register::default();
+        let register = |key: &Key| self.registers.get(key).unwrap_or(&nothing);
+        match &call.request {
+            Request::Prepare { key, ballot } => *ballot <= register(key).seen(),
+            Request::Accept { key, ballot, .. } => {
+                *ballot < register(key).promise || *ballot <= register(key).accepted
+            }
+            Request::Read { .. } => call.epoch <= self.standing.fence.epoch,
+            Request::Raise { .. }
+            | Request::Enrol { .. }
+            | Request::Remove { .. }
+            | Request::Wipe
+            | Request::Status
+            | Request::List(_) => false,
+        }
+    }
+
+    /// Runs a call. An error is an alarm.
+    pub fn serve(&mut self, call: &Call) -> Result<Reply, String> {
+        if let Some(refusal) = self.standing.admit(call) {
+            return Ok(refusal);
+        }
+        let nothing = Register::default();
+        let register = |key: &Key| self.registers.get(key).unwrap_or(&nothing);
+        let (key, step) = match &call.request {
+            Request::Prepare { key, ballot } => (key, prepare(register(key), *ballot)),
+            Request::Accept { key, ballot, value, next } => {
+                (key, accept(register(key), *ballot, value, *next))
+            }
+            Request::Read { key } => (key, read(register(key))),
+            Request::Remove { key, accepted, floor } => {
+                (key, remove(register(key), *accepted, *floor))
+            }
+            Request::Raise { fence } => return Ok(self.standing.raise(fence)),
+            Request::Enrol { fence } => {
+                return Ok(self.standing.enrol(fence, !self.registers.is_empty()));
+            }
+            Request::Wipe => {
+                self.registers.clear();
+                self.standing.is_enrolled = false;
+                return Ok(Reply::Wiped);
+            }
+            Request::Status => {
+                let fence = self.standing.fence.clone();
+                return Ok(Reply::Status(AcceptorStatus { fence, ..AcceptorStatus::default() }));
+            }
+            // Nobody asks for it here.
+            Request::List(_) => return Ok(Reply::Listed(ListPage::default())),
+        };
+        let Step { write, reply, is_alarm } = step;
+        if is_alarm {
+            return Err(format!("alarm: two values under one ballot: {call:?}"));
+        }
+        if let Some(register) = write {
+            match register.is_new() {
+                true => self.registers.remove(key),
+                false => self.registers.insert(key.clone(), register),
+            };
+        }
+        Ok(reply)
+    }
+}
