@@ -77,7 +77,7 @@ impl Actor {
     fn submit(&mut self, id: CommandId, command: Command) {
         let deadline = self.now + Duration::from_secs(1000);
         let key = Key::try_from("k").unwrap();
-        self.take(Event::Submitted { id, key, command, deadline });
+        self.take(Event::Submitted { id, key, submission: command.into(), deadline });
     }
 
     /// Delivers everything, with its replies, until nothing is under way.

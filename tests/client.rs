@@ -134,7 +134,7 @@ async fn a_lost_or_late_answer_leaves_a_write_in_doubt() {
         let is_timeout = matches!(behaviour, Behaviour::NeverAnswer | Behaviour::StopInsideAnswer);
         let server = Server::start(behaviour).await;
         let timeout = if is_timeout { SHORT_TIMEOUT } else { TIMEOUT };
-        let mut connection = Connection::new(server.url(), timeout);
+        let mut connection = Connection::new(server.url(), timeout).with_retries(None);
         for error in [
             connection.set("k", "v").await.unwrap_err(),
             connection.create("k", "v").await.unwrap_err(),

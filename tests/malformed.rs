@@ -294,7 +294,7 @@ fn some_calls(protocol: Protocol) -> BatchCalls {
         }
         Protocol::Raft => {
             let command = Command::Set("value".into());
-            let submit = Call::Submit { key: key(), command, patience_ms: 100 };
+            let submit = Call::Submit { key: key(), submission: command.into(), patience_ms: 100 };
             let calls = vec![Call::Hello { is_new: false }, Call::ReadIndex, submit];
             BatchCalls::Replica { from: 2, to: 1, calls }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{AcceptorId, Call, Epoch, Reply};
-use crate::kv::{Command, Key, Outcome};
+use crate::kv::{Key, Outcome, Submission};
 
 /// Time since an origin of the caller's choice; it must never go back.
 pub type Instant = Duration;
@@ -29,8 +29,8 @@ pub enum Event {
         id: CommandId,
         /// The key.
         key: Key,
-        /// The command.
-        command: Command,
+        /// The command, and the name of the request.
+        submission: Submission,
         /// When the client will have lost patience.
         deadline: Instant,
     },

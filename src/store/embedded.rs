@@ -56,7 +56,8 @@ impl EmbeddedStore {
         // fdatasync is enough: it writes the length of a journal that grew.
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for (key, register) in &changes.registers {
-            batch.insert(&self.acceptor.registers, key.as_str(), encoding::encode(register));
+            let bytes = encoding::encode_with_memory(register);
+            batch.insert(&self.acceptor.registers, key.as_str(), bytes);
         }
         if let Some(least) = changes.least {
             batch.insert(&self.acceptor.meta, LEAST_EPOCH, least.0.to_be_bytes());

@@ -75,7 +75,7 @@ pub async fn submit(
             world.history.borrow_mut().call(client, key.clone(), command.clone(), world.tick());
         life.spawn(async move {
             // A client that is gone changes nothing.
-            let _ = answer.send(replica.submit(key, command, deadline).await);
+            let _ = answer.send(replica.submit(key, command.into(), deadline).await);
         });
         operation
     };
@@ -102,7 +102,12 @@ pub async fn submit(
             (End::Returned { at: world.tick(), observation }, Some(outcome.after.clone()))
         }
         Ok(Err(
-            Refusal::Failed(_) | Refusal::Stopping | Refusal::Overloaded | Refusal::TooLarge(_),
+            Refusal::Failed(_)
+            | Refusal::Stopping
+            | Refusal::Overloaded
+            | Refusal::TooLarge(_)
+            | Refusal::IdReused
+            | Refusal::Superseded,
         )) => {
             world.count(|counts| counts.failed += 1);
             (End::Failed, None)

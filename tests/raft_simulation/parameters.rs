@@ -69,7 +69,7 @@ impl Scenario {
             Some(Bug::VoteNotDurable) => Scenario::Blinking,
             Some(Bug::SnapshotOverNewerState) => Scenario::Behind,
             Some(Bug::ReadWithoutReadIndex) => Scenario::Parted,
-            Some(Bug::AppliedIndexApart) => Scenario::Any,
+            Some(Bug::AppliedIndexApart | Bug::ForgetsRequests) => Scenario::Any,
         }
     }
 }

@@ -102,7 +102,7 @@ impl Scripts {
             Request::Accept { key, ballot, value, next } => {
                 let mut command = start(&self.accept, register(key));
                 command.arg(ballot.to_sortable()).arg(next.to_sortable());
-                command.arg(encoding::encode(value)).arg(key.as_str());
+                command.arg(encoding::encode_with_memory(value)).arg(key.as_str());
                 command
             }
             Request::Read { key } => start(&self.read, register(key)),
@@ -194,9 +194,8 @@ impl Fields {
     fn value(&mut self) -> Result<Value, String> {
         match self.bytes()? {
             None => Ok(Value::default()),
-            Some(bytes) => {
-                encoding::decode(&bytes).map_err(|why| format!("a value is damaged: {why}"))
-            }
+            Some(bytes) => encoding::decode_with_memory(&bytes)
+                .map_err(|why| format!("a value is damaged: {why}")),
         }
     }
 

@@ -51,7 +51,11 @@ impl World {
         self.statistics.operations += 1;
         let deadline = Duration::from_micros(self.now + patience);
         let life = self.proposers[proposer].life;
-        self.give(proposer, life, Event::Submitted { id, key, command, deadline })
+        self.give(
+            proposer,
+            life,
+            Event::Submitted { id, key, submission: command.into(), deadline },
+        )
     }
 
     pub(super) fn on_answer(&mut self, id: CommandId, result: Result<Outcome, Failure>) {
