@@ -64,6 +64,7 @@ fn every_seed_is_linearizable_and_goes_on_after_faults() {
         ("attempts settled as excluded", seen.settled_as_excluded),
         ("unknown", seen.unknown),
         ("failed", seen.failed),
+        ("retried and done", seen.retried_and_done),
     ];
     for (path, count) in paths {
         assert!(count >= seeds / 4, "{path}: only {count} in {seeds} seeds");
@@ -123,6 +124,11 @@ fn finds_reads_from_one_acceptor() {
 #[test]
 fn finds_commands_that_are_applied_again_on_a_guess() {
     is_found(Flaw::Proposer(Bug::ReappliesUnknown));
+}
+
+#[test]
+fn finds_requests_that_are_applied_once_more_when_they_come_again() {
+    is_found(Flaw::Proposer(Bug::ForgetsRequests));
 }
 
 #[test]
