@@ -32,13 +32,11 @@ use seeds::{Many, number_from_environment};
 use statistics::Statistics;
 use world::Flaw;
 
-/// With a flaw, a history that is too hard to judge proves nothing and is
-/// passed over.
+/// A history that is too hard to judge proves nothing and is passed over.
 fn run_many(seeds: std::ops::Range<u64>, flaw: Flaw) -> Many<Statistics> {
     seeds::run_many(seeds, |seed| {
         let run = run(seed, flaw, false);
-        let is_passed_over = run.is_undecided && flaw != Flaw::Nothing;
-        (run.statistics, if is_passed_over { Ok(()) } else { run.result })
+        (run.statistics, if run.is_undecided { Ok(()) } else { run.result })
     })
 }
 
@@ -52,10 +50,11 @@ fn every_seed_is_linearizable_and_goes_on_after_faults() {
             "seed {seed}: {why}\nto see it: SIM_SEED={seed} cargo test --release --test simulation replay -- --nocapture"
         );
     }
+    let seen = many.statistics;
+    assert!(seen.undecided * 5_000 <= seeds, "too many histories are hard to judge:\n{seen}");
     if seeds < 100 {
         return;
     }
-    let seen = many.statistics;
     let paths = [
         ("rounds of one trip", seen.rounds_of_one_trip),
         ("rounds of two trips", seen.rounds_of_two_trips),

@@ -9,6 +9,8 @@ crate::seeds::statistics! {
     retried,
     /// Those of them that got an outcome then.
     retried_and_done,
+    /// Seeds whose history was too hard to judge.
+    undecided,
     /// Changes that began with the accept of a kept ballot.
     rounds_of_one_trip,
     /// Changes that had to prepare.

@@ -13,7 +13,7 @@ use super::{Happening, Running, World};
 
 impl World {
     /// How often a request is asked for again.
-    const MAX_RETRIES: u32 = 5;
+    const MAX_RETRIES: u32 = 3;
 
     pub(super) fn on_client(&mut self, client: usize) -> Result<(), String> {
         let asks_again = self.clients[client].again.is_some();
