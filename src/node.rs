@@ -25,7 +25,7 @@ use self::replica::start_replica;
 use crate::actors::{LoadGenerator, LoadHandle, Service};
 use crate::client::Endpoint;
 use crate::config::{Deployment, LoadActor, LoadFormat, ReadDefault, Serving};
-use crate::http::{ClientState, PeerState, Protocol};
+use crate::http::{ClientState, Configurations, PeerState, Protocol};
 use crate::kv::Consistency;
 use crate::perseus::load::{Format, LoadPlan};
 use crate::raft;
@@ -92,12 +92,12 @@ impl Node {
         let (mut services, mut clients) = (Vec::new(), None);
         if let Some(proposer) = &actors.proposer {
             let own = peer_state.acceptor.clone();
-            let service = start_proposer(deployment, proposer, own, threads)?;
-            services.push(service.clone());
+            let running = start_proposer(deployment, proposer, own, threads)?;
+            services.push(running.service.clone());
             if deployment.serving() == Some(Serving::Proposer) {
-                let configuration = caspaxos::describe(deployment, proposer);
+                let configuration = Configurations::Acceptors(running.acceptors);
                 let reads = Consistency::Linearizable;
-                clients = Some((service, Protocol::Caspaxos, configuration, reads));
+                clients = Some((running.service, Protocol::Caspaxos, configuration, reads));
             }
         }
         let mut replica = None;
@@ -111,7 +111,7 @@ impl Node {
                     ReadDefault::Linearizable => Consistency::Linearizable,
                     ReadDefault::Stale => Consistency::Stale,
                 };
-                let configuration = replica::describe(actor);
+                let configuration = Configurations::Fixed(replica::describe(actor));
                 clients = Some((running.service, Protocol::Raft, configuration, reads));
             }
         }

@@ -4,29 +4,22 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use gryadka::caspaxos::acceptor::{Register, Step, accept, prepare, read};
 use gryadka::caspaxos::{
-    AcceptorId, CommandId, Configuration, Effect, Epoch, Event, Failure, Proposer, Reply, Request,
-    Settings, Token,
+    AcceptorId, Age, Call, Collected, CommandId, Configuration, ConfigurationStep, Effect, Epoch,
+    Event, Failure, Proposer, Quorum, ReconfigurationError, Reply, Request, Settings, Token,
+    UnsafeConfiguration,
 };
 use gryadka::kv::{Command, Key, Outcome};
+use gryadka::store::{AcceptorStore, MemoryStore};
 
-/// A register on each of three acceptors.
+/// Acceptors that are made as they are asked.
 #[derive(Default)]
-struct Acceptors(BTreeMap<AcceptorId, Register>);
+struct Acceptors(BTreeMap<AcceptorId, MemoryStore>);
 
 impl Acceptors {
-    fn serve(&mut self, to: &AcceptorId, request: &Request) -> Reply {
-        let register = self.0.entry(to.clone()).or_default();
-        let Step { write, reply, is_alarm } = match request {
-            Request::Prepare { ballot, .. } => prepare(register, *ballot),
-            Request::Accept { ballot, value, next, .. } => accept(register, *ballot, value, *next),
-            Request::Read { .. } => read(register),
-            Request::List(_) => unreachable!("no script lists keys"),
-        };
-        assert!(!is_alarm, "two values under one ballot: {request:?}");
-        write.into_iter().for_each(|write| *register = write);
-        reply
+    fn serve(&mut self, to: &AcceptorId, call: Call) -> Reply {
+        let store = self.0.entry(to.clone()).or_default();
+        store.serve(&[call]).expect("memory serves").remove(0)
     }
 }
 
@@ -34,9 +27,11 @@ impl Acceptors {
 struct Actor {
     proposer: Proposer,
     now: Duration,
-    sent: VecDeque<(AcceptorId, Token, Request)>,
+    sent: VecDeque<(AcceptorId, Token, Call)>,
     timer: Option<(Token, Duration)>,
     answers: Vec<(CommandId, Result<Outcome, Failure>)>,
+    steps: Vec<(CommandId, Result<Epoch, ReconfigurationError>)>,
+    batches: Vec<(CommandId, Collected)>,
     /// The kinds of the rounds that were begun.
     rounds: Vec<&'static str>,
 }
@@ -53,6 +48,8 @@ impl Actor {
             sent: VecDeque::new(),
             timer: None,
             answers: Vec::new(),
+            steps: Vec::new(),
+            batches: Vec::new(),
             rounds: Vec::new(),
         }
     }
@@ -66,12 +63,24 @@ impl Actor {
                     if self.sent.is_empty() || to == AcceptorId::from("a1") {
                         self.rounds.push(kind(&call.request));
                     }
-                    self.sent.push_back((to, token, call.request));
+                    self.sent.push_back((to, token, call));
                 }
                 Effect::SetTimer { token, after } => self.timer = Some((token, after)),
                 Effect::Answer { id, result } => self.answers.push((id, result)),
+                Effect::Configured(_) => {}
+                Effect::Reconfigured { id, result } => self.steps.push((id, result)),
+                Effect::Collected { id, collected } => self.batches.push((id, collected)),
             }
         }
+    }
+
+    /// A step to these lists, from the version that is in force.
+    fn step(&mut self, id: CommandId, prepare: Quorum, accept: Quorum, is_rescanned: bool) {
+        let from = self.proposer.configuration().epoch;
+        let places = BTreeMap::new();
+        let step = ConfigurationStep { from, prepare, accept, places, is_rescanned };
+        let deadline = self.now + Duration::from_secs(10);
+        self.take(Event::Reconfigure { id, step, deadline });
     }
 
     fn submit(&mut self, id: CommandId, command: Command) {
@@ -82,17 +91,17 @@ impl Actor {
 
     /// Delivers everything, with its replies, until nothing is under way.
     fn run(&mut self, acceptors: &mut Acceptors) {
-        while let Some((from, token, request)) = self.sent.pop_front() {
-            let reply = Some(acceptors.serve(&from, &request));
+        while let Some((from, token, call)) = self.sent.pop_front() {
+            let reply = Some(acceptors.serve(&from, call));
             self.take(Event::Replied { token, from, reply });
         }
     }
 
     /// Delivers what was sent to one acceptor; the rest is lost.
     fn run_only(&mut self, only: &str, acceptors: &mut Acceptors) {
-        for (from, token, request) in std::mem::take(&mut self.sent) {
+        for (from, token, call) in std::mem::take(&mut self.sent) {
             if from.0.as_ref() == only {
-                let reply = Some(acceptors.serve(&from, &request));
+                let reply = Some(acceptors.serve(&from, call));
                 self.take(Event::Replied { token, from, reply });
             }
         }
@@ -116,7 +125,12 @@ fn kind(request: &Request) -> &'static str {
         Request::Prepare { .. } => "prepare",
         Request::Accept { .. } => "accept",
         Request::Read { .. } => "read",
+        Request::Remove { .. } => "remove",
         Request::List(_) => "list",
+        Request::Raise { .. } => "raise",
+        Request::Enrol { .. } => "enrol",
+        Request::Wipe => "wipe",
+        Request::Status => "status",
     }
 }
 
@@ -185,19 +199,19 @@ fn after_a_lost_round(reached: &str, heard: &str) -> (Actor, Acceptors) {
     p1.submit(1, Command::Add(10));
     while p1.rounds.last() == Some(&"prepare") {
         let (from, token, request) = p1.sent.pop_front().expect("not yet accepting");
-        let reply = Some(acceptors.serve(&from, &request));
+        let reply = Some(acceptors.serve(&from, request));
         p1.take(Event::Replied { token, from, reply });
     }
     for (to, _, request) in p1.sent.drain(..) {
-        if to.0.as_ref() == reached && kind(&request) == "accept" {
-            assert_eq!(acceptors.serve(&to, &request), Reply::Accepted);
+        if to.0.as_ref() == reached && kind(&request.request) == "accept" {
+            assert_eq!(acceptors.serve(&to, request), Reply::Accepted);
         }
     }
     p2.submit(2, Command::Add(1));
     while p2.answers.is_empty() {
         while let Some((from, token, request)) = p2.sent.pop_front() {
             if ["a3", heard].contains(&from.0.as_ref()) {
-                let reply = Some(acceptors.serve(&from, &request));
+                let reply = Some(acceptors.serve(&from, request));
                 p2.take(Event::Replied { token, from, reply });
             }
         }
@@ -252,4 +266,167 @@ fn an_accept_without_a_quorum_is_unknown_at_the_deadline() {
     p1.now = Duration::from_secs(1001);
     p1.fire();
     assert_eq!(p1.answers[1..], [(2, Err(Failure::Unknown))]);
+}
+
+fn quorum(names: &str, size: usize) -> Quorum {
+    Quorum { acceptors: names.split(' ').map(AcceptorId::from).collect(), size }
+}
+
+#[test]
+fn a_step_reaches_other_proposers_through_the_fence() {
+    let mut acceptors = Acceptors::default();
+    let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
+    p2.submit(1, Command::Set("5".into()));
+    p2.run(&mut acceptors);
+    p1.step(2, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
+    p1.run(&mut acceptors);
+    assert_eq!(p1.steps, [(2, Ok(Epoch(2)))]);
+    // Its kept value is of no more use, and it asks the fourth acceptor too.
+    p2.rounds.clear();
+    p2.submit(3, Command::Add(1));
+    p2.run(&mut acceptors);
+    assert_eq!(p2.value(3), Some("6"));
+    assert_eq!(p2.rounds, ["accept", "prepare", "accept"]);
+    assert_eq!(p2.proposer.configuration(), p1.proposer.configuration());
+    let read = Request::Read { key: Key::try_from("k").unwrap() };
+    let call = Call { epoch: Epoch(2), age: Age(0), request: read };
+    let reply = acceptors.serve(&"a4".into(), call);
+    assert!(matches!(reply, Reply::WasRead { record, .. } if record.text() == Some("6")));
+}
+
+#[test]
+fn two_operators_do_not_decide_two_steps() {
+    let mut acceptors = Acceptors::default();
+    let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
+    p1.step(1, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
+    p2.step(2, quorum("a1 a2", 2), quorum("a1 a2 a3", 2), false);
+    p1.run(&mut acceptors);
+    p2.run(&mut acceptors);
+    assert_eq!(p1.steps, [(1, Ok(Epoch(2)))]);
+    let (expected, found) = (Epoch(1), Epoch(2));
+    let mismatch = UnsafeConfiguration::Mismatch { expected, found };
+    assert_eq!(p2.steps, [(2, Err(mismatch.into()))]);
+    assert_eq!(p2.proposer.configuration(), p1.proposer.configuration());
+}
+
+#[test]
+fn a_step_that_was_decided_and_left_is_finished_by_the_next() {
+    let mut acceptors = Acceptors::default();
+    let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
+    p1.step(1, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
+    // It ends before any acceptor hears of the fence.
+    while !p1.rounds.contains(&"raise") {
+        let (from, token, call) = p1.sent.pop_front().expect("it goes on");
+        let reply = Some(acceptors.serve(&from, call));
+        p1.take(Event::Replied { token, from, reply });
+    }
+    drop(p1);
+    p2.submit(2, Command::Set("5".into()));
+    p2.run(&mut acceptors);
+    assert_eq!((p2.value(2), p2.proposer.configuration().epoch), (Some("5"), Epoch(1)));
+    p2.step(3, quorum("a1 a2", 2), quorum("a1 a2 a3", 2), false);
+    p2.run(&mut acceptors);
+    assert_eq!(p2.proposer.configuration().accept, quorum("a1 a2 a3 a4", 3));
+    assert!(matches!(p2.steps[..], [(3, Err(ReconfigurationError::Unsafe(_)))]), "{:?}", p2.steps);
+}
+
+#[test]
+fn acceptors_that_are_silent_or_hold_data_are_not_added() {
+    let mut acceptors = Acceptors::default();
+    let mut p1 = Actor::new("p1", 1);
+    p1.step(1, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
+    p1.sent.clear();
+    p1.now += Duration::from_secs(10);
+    p1.fire();
+    assert_eq!(p1.steps, [(1, Err(ReconfigurationError::Unreachable("a4".into())))]);
+    let key = Key::try_from("k").unwrap();
+    let mut stranger = Proposer::new(
+        "x".parse().unwrap(),
+        Configuration::uniform(Epoch(1), &["a4".into()], 1, 1),
+        Settings::default(),
+        9,
+    );
+    let (id, command, deadline) = (1, Command::Set("x".into()), Duration::from_secs(99));
+    let mut effects = Vec::new();
+    stranger.handle(
+        p1.now,
+        Event::Submitted { id, key, submission: command.into(), deadline },
+        &mut effects,
+    );
+    for effect in effects {
+        if let Effect::Send { to, call, .. } = effect {
+            acceptors.serve(&to, call);
+        }
+    }
+    p1.step(2, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
+    p1.run(&mut acceptors);
+    assert_eq!(p1.steps[1], (2, Err(ReconfigurationError::NotEmpty("a4".into()))));
+    assert_eq!(p1.proposer.configuration().epoch, Epoch(1));
+}
+
+/// Deletes the key through `actor` and collects it.
+fn delete_and_collect(actor: &mut Actor, acceptors: &mut Acceptors) {
+    actor.submit(100, Command::Delete);
+    actor.run(acceptors);
+    while !actor.answers.iter().any(|(id, _)| *id == 100) {
+        actor.fire();
+        actor.run(acceptors);
+    }
+    let keys = vec![Key::try_from("k").unwrap()];
+    let deadline = actor.now + Duration::from_secs(10);
+    actor.take(Event::Collect { id: 101, keys, deadline });
+    actor.run(acceptors);
+}
+
+#[test]
+fn a_deleted_register_is_removed_everywhere_and_its_indices_go_on() {
+    let mut acceptors = Acceptors::default();
+    let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
+    for id in 1..=9 {
+        p2.submit(id, Command::Add(1));
+        p2.run(&mut acceptors);
+    }
+    delete_and_collect(&mut p1, &mut acceptors);
+    assert_eq!(p1.batches, [(101, Collected { removed: 1, left: 0 })]);
+    for id in ["a1", "a2", "a3"].map(AcceptorId::from) {
+        let call = Call { epoch: Epoch(1), age: Age(0), request: Request::Status };
+        let Reply::Status(status) = acceptors.serve(&id, call) else { panic!("no status") };
+        assert_eq!((status.registers, status.dead, status.fence.age), (0, 0, Age(1)));
+    }
+    // The other proposer kept 9 and its ballot; it learns better.
+    p2.submit(10, Command::Get);
+    p2.run(&mut acceptors);
+    p2.submit(11, Command::Add(1));
+    p2.run(&mut acceptors);
+    let (_, Ok(outcome)) = p2.answers.last().unwrap() else { panic!("no outcome") };
+    assert_eq!(outcome.after.text(), Some("1"));
+    assert_eq!(outcome.after.modified_index, 11, "9 additions, a deletion, and this");
+}
+
+#[test]
+fn nothing_is_collected_while_an_acceptor_is_down_or_a_step_is_under_way() {
+    let mut acceptors = Acceptors::default();
+    let mut p1 = Actor::new("p1", 1);
+    p1.submit(1, Command::Set("5".into()));
+    p1.run(&mut acceptors);
+    p1.submit(2, Command::Delete);
+    p1.run(&mut acceptors);
+    let keys = vec![Key::try_from("k").unwrap()];
+    let deadline = p1.now + Duration::from_secs(1);
+    p1.take(Event::Collect { id: 3, keys: keys.clone(), deadline });
+    p1.sent.retain(|(to, ..)| *to != "a3".into());
+    p1.run(&mut acceptors);
+    p1.fire();
+    assert_eq!(p1.batches, [(3, Collected { removed: 0, left: 1 })]);
+    p1.step(4, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
+    p1.run(&mut acceptors);
+    p1.take(Event::Collect { id: 5, keys: keys.clone(), deadline });
+    assert_eq!(p1.batches[1], (5, Collected { removed: 0, left: 1 }));
+    // Once all of it is over, it is.
+    p1.step(6, quorum("a1 a2 a3 a4", 3), quorum("a1 a2 a3 a4", 3), true);
+    p1.run(&mut acceptors);
+    let deadline = p1.now + Duration::from_secs(1);
+    p1.take(Event::Collect { id: 7, keys, deadline });
+    p1.run(&mut acceptors);
+    assert_eq!(p1.batches[2], (7, Collected { removed: 1, left: 0 }));
 }

@@ -7,11 +7,9 @@ mod support;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use gryadka::caspaxos::acceptor::{self, Register};
-use gryadka::caspaxos::{
-    AcceptorId, Configuration, Effect, Epoch, Event, Proposer, Request, Settings,
-};
+use gryadka::caspaxos::{AcceptorId, Configuration, Effect, Epoch, Event, Proposer, Settings};
 use gryadka::kv::{Command, Key};
+use gryadka::store::{AcceptorStore, MemoryStore};
 use support::{Cluster, Protocol, put};
 
 on_both_protocols! {
@@ -61,7 +59,7 @@ fn a_hot_key_recovers_from_an_outage() {
     let config = Configuration::uniform(Epoch(1), &ids, 2, 2);
     let mut proposer = Proposer::new("p1".parse().unwrap(), config, Settings::default(), 7);
     let key = Key::try_from("hot").unwrap();
-    let mut registers = [Register::default(), Register::default(), Register::default()];
+    let mut stores = [(); 3].map(|()| MemoryStore::default());
     // (when, event or a request at an acceptor)
     let mut queue: VecDeque<(Duration, Event)> = VecDeque::new();
     let mut done = vec![0; 30];
@@ -90,23 +88,15 @@ fn a_hot_key_recovers_from_an_outage() {
                     }
                     continue;
                 }
+                Effect::Configured(_) | Effect::Reconfigured { .. } | Effect::Collected { .. } => {
+                    continue;
+                }
                 Effect::Send { to, token, call } => {
                     if (ms(5000)..ms(9000)).contains(&now) {
                         continue; // nobody is there
                     }
-                    let register = &mut registers[ids.iter().position(|id| *id == to).unwrap()];
-                    let step = match &call.request {
-                        Request::Prepare { ballot, .. } => acceptor::prepare(register, *ballot),
-                        Request::Accept { ballot, value, next, .. } => {
-                            acceptor::accept(register, *ballot, value, *next)
-                        }
-                        Request::Read { .. } => acceptor::read(register),
-                        Request::List(_) => unreachable!(),
-                    };
-                    if let Some(write) = step.write {
-                        *register = write;
-                    }
-                    let reply = Some(step.reply);
+                    let store = &mut stores[ids.iter().position(|id| *id == to).unwrap()];
+                    let reply = store.serve(&[call]).unwrap().pop();
                     (now + ms(25), Event::Replied { token, from: to, reply })
                 }
             };

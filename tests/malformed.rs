@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use gryadka::caspaxos::{Call as AcceptorCall, Epoch, Request};
+use gryadka::caspaxos::{Age, Call as AcceptorCall, Epoch, Request};
 use gryadka::kv::{Command, Key};
 use gryadka::raft::{Call, Reply, SnapshotChunk, SnapshotMeta, SnapshotReply, Vote};
-use gryadka::transport::{Batch, BatchCalls, BatchReplies, decode, encode};
+use gryadka::transport::{Batch, BatchCalls, BatchReplies, WIRE_VERSION, decode, encode};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use support::{Cluster, Protocol, get, put, request, wait_until};
@@ -289,7 +289,7 @@ fn some_calls(protocol: Protocol) -> BatchCalls {
     match protocol {
         Protocol::Caspaxos => {
             let request = Request::Read { key: key() };
-            let call = AcceptorCall { epoch: Epoch(1), request };
+            let call = AcceptorCall { epoch: Epoch(1), age: Age(0), request };
             BatchCalls::Acceptor { to: "a1".into(), calls: vec![call; 3] }
         }
         Protocol::Raft => {
@@ -326,10 +326,11 @@ fn peers_that_make_no_sense_get_a_clear_answer(protocol: Protocol) {
     let post =
         |body: &[u8]| request("POST", &batch, Some(("application/octet-stream", body))).unwrap();
     assert_eq!(post(b"").status, 400);
-    assert!(post(&[1, 0, 0]).text().contains("wire version 1 is not 2"));
+    let refused = format!("wire version 1 is not {WIRE_VERSION}");
+    assert!(post(&[1, 0, 0]).text().contains(&refused));
     let mut random = SmallRng::seed_from_u64(1);
     for length in 0..300 {
-        let body = [vec![2], noise(&mut random, length)].concat();
+        let body = [vec![WIRE_VERSION], noise(&mut random, length)].concat();
         assert_eq!(post(&body).status, 400);
     }
     let batch_of = |cluster: &str, calls| {

@@ -14,7 +14,7 @@ use actix_web::{App, test};
 use gryadka::actors::{
     ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Service, Submit,
 };
-use gryadka::http::{self, ClientState, Protocol};
+use gryadka::http::{self, ClientState, Configurations, Protocol};
 use gryadka::kv::{
     self, Answer, Command, Consistency, Key, Listed, LogPosition, Record, Refusal, Scope,
 };
@@ -153,7 +153,7 @@ impl Node {
             service: Service::new(actor.clone().recipient(), actor.recipient()),
             node: "n1".into(),
             cluster: "test".into(),
-            configuration: json!({}),
+            configuration: Configurations::Fixed(json!({})),
             protocol: Protocol::Caspaxos,
             v2_reads: Consistency::Linearizable,
         };

@@ -23,6 +23,8 @@ pub enum Ticket {
     Round(Token),
     /// A listing.
     Listing(u64),
+    /// A single question.
+    Inquiry(u64),
 }
 
 /// Replies that came over a link.
@@ -42,6 +44,8 @@ pub enum Destination {
     Local(Addr<Acceptor>),
     /// On another node.
     Remote(Post),
+    /// It cannot be reached from here.
+    Nowhere,
 }
 
 /// The acceptor behind a link.
@@ -89,7 +93,10 @@ impl Party for AcceptorParty {
 
     /// Of an acceptor here the storage thread speaks.
     fn name(&self) -> Option<&str> {
-        matches!(self.destination, Destination::Remote(_)).then_some(&self.name)
+        match self.destination {
+            Destination::Local(_) => None,
+            Destination::Remote(_) | Destination::Nowhere => Some(&self.name),
+        }
     }
 
     fn call_bytes(call: &Call) -> usize {
@@ -111,6 +118,10 @@ impl Party for AcceptorParty {
                 let replies = acceptor.send(Serve(calls));
                 let silent = || Unanswered::Lost("its storage gave no answer".into());
                 replies.map(move |replies| replies.ok().flatten().ok_or_else(silent)).boxed_local()
+            }
+            Destination::Nowhere => {
+                let why = "nobody says where it is".into();
+                futures::future::ready(Err(Unanswered::NotSent(why))).boxed_local()
             }
             Destination::Remote(post) => {
                 let patience = patience + Self::TIME_PER_BYTE * bytes as u32;

@@ -24,7 +24,10 @@
 
 mod acceptor;
 mod acceptor_link;
+mod acceptors;
+mod alarms;
 mod complaints;
+mod control;
 mod link;
 mod load_generator;
 mod post;
@@ -40,10 +43,12 @@ mod window;
 
 pub use acceptor::{Acceptor, Serve};
 pub use acceptor_link::{AcceptorLink, AcceptorParty, Destination};
+pub use acceptors::{AcceptorPage, Acceptors, RescanError, Rescanned};
+pub use control::{ConfigurationKeeper, ProposerView};
 pub use link::Link;
 pub use load_generator::{LoadGenerator, LoadHandle};
 pub use post::Post;
-pub use proposer::Proposer;
+pub use proposer::{LinkTo, Proposer};
 pub use protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
 pub use replica::{Replica, ReplicaView};
 pub use replica_door::ServeReplica;

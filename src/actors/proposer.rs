@@ -1,20 +1,24 @@
 //! The proposer actor: runs the effects of the pure
 //! [`Proposer`](crate::caspaxos::Proposer).
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+mod control;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
 
 use super::acceptor_link::{AcceptorLink, AcceptorParty, Replies, Ticket};
+use super::alarms::Alarms;
+use super::control::{ConfigurationKeeper, ProposerView};
 use super::link::{Envelope, Envelopes};
 use super::protocol::{List, Submit};
 use super::service::Permit;
 use crate::caspaxos::{
-    self, AcceptorId, Call, CommandId, Configuration, Effect, Event, Failure, Listing,
-    ListingError, ProposerId, Reply, Settings,
+    self, AcceptorId, Call, Collected, CommandId, Configuration, Effect, Epoch, Event, Failure,
+    Listing, ListingError, Place, ProposerId, ReconfigurationError, Reply, Settings,
 };
 use crate::kv::{Answer, Listed, Outcome, Refusal};
 
@@ -24,81 +28,88 @@ struct Client {
     _permit: Permit,
 }
 
+/// Somebody who waits for the end of what concerns the whole cluster.
+enum Operator {
+    OfStep(oneshot::Sender<Result<Epoch, ReconfigurationError>>),
+    OfBatch(oneshot::Sender<Collected>),
+}
+
 struct ListingUnderWay {
     listing: Listing,
     answer: oneshot::Sender<Result<Listed, Refusal>>,
     _permit: Permit,
 }
 
-/// A timer that is set; ordered by time, then by age.
-struct Alarm {
-    at: Duration,
-    serial: u64,
-    ticket: Ticket,
-}
-
-impl PartialEq for Alarm {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Alarm {}
-
-impl PartialOrd for Alarm {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Alarm {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.serial).cmp(&(other.at, other.serial))
-    }
-}
-
 /// The proposer of a node.
 pub struct Proposer {
     core: caspaxos::Proposer,
     links: HashMap<AcceptorId, Addr<AcceptorLink>>,
+    link_to: LinkTo,
+    inquiries: HashMap<u64, oneshot::Sender<Option<Reply>>>,
+    operators: HashMap<CommandId, Operator>,
+    keeper: ConfigurationKeeper,
+    view: Arc<ProposerView>,
     clients: HashMap<CommandId, Client>,
     listings: HashMap<u64, ListingUnderWay>,
     /// Names commands, listings and alarms.
     serial: u64,
     origin: Instant,
-    alarms: BinaryHeap<Reverse<Alarm>>,
+    alarms: Alarms<Ticket>,
     /// When the actor will look at its alarms next, if it will.
     wakes_at: Option<Duration>,
 }
 
+/// Makes the link of a proposer to an acceptor.
+pub type LinkTo = Box<dyn Fn(&AcceptorId, Option<&Place>, Addr<Proposer>) -> AcceptorLink>;
+
 impl Proposer {
-    /// A proposer with a new incarnation. Links are made by `link_to`, which
-    /// is given the proposer's own address.
+    /// A proposer with a new incarnation.
     pub fn start(
         id: ProposerId,
-        configuration: Configuration,
-        link_to: impl Fn(&AcceptorId, Addr<Proposer>) -> AcceptorLink,
+        view: Arc<ProposerView>,
+        keeper: ConfigurationKeeper,
+        link_to: LinkTo,
     ) -> Addr<Proposer> {
         Proposer::create(|ctx| {
-            let links = configuration
-                .acceptors()
-                .map(|acceptor| (acceptor.clone(), link_to(acceptor, ctx.address()).start()));
-            Proposer {
-                links: links.collect(),
-                core: caspaxos::Proposer::new(
-                    id,
-                    configuration,
-                    Settings::default(),
-                    rand::random(),
-                ),
+            let configuration = view.configuration();
+            let core = caspaxos::Proposer::new(
+                id,
+                configuration.clone(),
+                Settings::default(),
+                rand::random(),
+            );
+            let mut proposer = Proposer {
+                links: HashMap::new(),
+                link_to,
+                core,
+                inquiries: HashMap::new(),
+                operators: HashMap::new(),
+                keeper,
+                view,
                 clients: HashMap::new(),
                 listings: HashMap::new(),
                 serial: 0,
                 origin: Instant::now(),
-                alarms: BinaryHeap::new(),
+                alarms: Alarms::default(),
                 wakes_at: None,
-            }
+            };
+            proposer.link(&configuration, ctx);
+            proposer
         })
+    }
+
+    /// Makes the links that are missing.
+    fn link(&mut self, configuration: &Configuration, ctx: &Context<Self>) {
+        for acceptor in configuration.acceptors() {
+            self.link_one(acceptor, configuration.places.get(acceptor), ctx);
+        }
+    }
+
+    fn link_one(&mut self, acceptor: &AcceptorId, place: Option<&Place>, ctx: &Context<Self>) {
+        if !self.links.contains_key(acceptor) {
+            let link = (self.link_to)(acceptor, place, ctx.address()).start();
+            self.links.insert(acceptor.clone(), link);
+        }
     }
 
     fn now(&self) -> Duration {
@@ -131,6 +142,9 @@ impl Proposer {
                 Effect::SetTimer { token, after } => {
                     self.set_alarm(now + after, Ticket::Round(token), ctx);
                 }
+                Effect::Configured(configuration) => self.configured(configuration, ctx),
+                Effect::Reconfigured { id, result } => self.reconfigured(id, result),
+                Effect::Collected { id, collected } => self.collected(id, collected),
                 Effect::Answer { id, result } => {
                     if let Some(client) = self.clients.remove(&id) {
                         // A client that went away has no use for it.
@@ -145,8 +159,7 @@ impl Proposer {
     }
 
     fn set_alarm(&mut self, at: Duration, ticket: Ticket, ctx: &mut Context<Self>) {
-        let serial = self.next_serial();
-        self.alarms.push(Reverse(Alarm { at, serial, ticket }));
+        self.alarms.set(at, ticket);
         self.wake_by(at, ctx);
     }
 
@@ -167,16 +180,17 @@ impl Proposer {
     fn ring(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
         let mut events = Vec::new();
-        while self.alarms.peek().is_some_and(|Reverse(alarm)| alarm.at <= now) {
-            let Some(Reverse(alarm)) = self.alarms.pop() else { break };
-            match alarm.ticket {
+        while let Some(ticket) = self.alarms.take_due(now) {
+            match ticket {
                 Ticket::Round(token) => events.push(Event::TimerFired { token }),
                 Ticket::Listing(id) => self.end_listing(id, ListingError::NoQuorum),
+                // Whoever asks has patience of his own.
+                Ticket::Inquiry(_) => {}
             }
         }
         self.handle_events(events, ctx);
-        if let Some(Reverse(alarm)) = self.alarms.peek() {
-            self.wake_by(alarm.at, ctx);
+        if let Some(at) = self.alarms.first() {
+            self.wake_by(at, ctx);
         }
     }
 
@@ -188,17 +202,10 @@ impl Proposer {
 
     fn on_listed(&mut self, id: u64, from: &AcceptorId, reply: Option<Reply>) {
         let Some(under_way) = self.listings.get_mut(&id) else { return };
+        // Anything else is no answer to a listing.
         let page = match reply {
             Some(Reply::Listed(page)) => Some(page),
-            // Fenced, or not an answer to a listing at all.
-            Some(
-                Reply::Prepared { .. }
-                | Reply::Accepted
-                | Reply::Conflict { .. }
-                | Reply::WasRead { .. }
-                | Reply::Fenced { .. },
-            )
-            | None => None,
+            _ => None,
         };
         match under_way.listing.on_page(from.clone(), page) {
             Err(error) => self.end_listing(id, error),
@@ -242,7 +249,16 @@ impl Handler<Replies> for Proposer {
                 Ticket::Round(token) => {
                     events.push(Event::Replied { token, from: from.clone(), reply });
                 }
-                Ticket::Listing(id) => self.on_listed(id, &from, reply),
+                Ticket::Listing(id) => {
+                    events.extend(fence_in(&reply));
+                    self.on_listed(id, &from, reply);
+                }
+                Ticket::Inquiry(id) => {
+                    events.extend(fence_in(&reply));
+                    if let Some(answer) = self.inquiries.remove(&id) {
+                        let _ = answer.send(reply);
+                    }
+                }
             }
         }
         self.handle_events(events, ctx);
@@ -255,12 +271,21 @@ impl Handler<List> for Proposer {
     fn handle(&mut self, message: List, ctx: &mut Context<Self>) {
         let List { prefix, scope, patience, answer, permit } = message;
         let id = self.next_serial();
-        let listing = Listing::new(self.core.configuration().clone(), prefix, scope);
+        let listing =
+            Listing::new(self.core.configuration().clone(), self.core.age(), prefix, scope);
         for acceptor in listing.acceptors() {
             self.ask_for_page(acceptor, id, listing.request(None));
         }
         self.listings.insert(id, ListingUnderWay { listing, answer, _permit: permit });
         self.set_alarm(self.now() + patience, Ticket::Listing(id), ctx);
+    }
+}
+
+/// What a refusal teaches.
+fn fence_in(reply: &Option<Reply>) -> Option<Event> {
+    match reply {
+        Some(Reply::Fenced(fence)) => Some(Event::Told(fence.clone())),
+        _ => None,
     }
 }
 

@@ -23,12 +23,24 @@ impl Register {
     pub fn seen(&self) -> Ballot {
         self.promise.max(self.accepted)
     }
+
+    /// True when nothing was ever promised or accepted.
+    pub fn is_new(&self) -> bool {
+        self.seen().is_zero()
+    }
+
+    /// True when there is something to collect: a tombstone, or a promise
+    /// that nothing came of.
+    pub fn is_dead(&self) -> bool {
+        !self.is_new() && !self.value.record.is_live()
+    }
 }
 
 /// What a step wants done: first the write, then the answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Step {
-    /// The register to make durable before the reply is sent.
+    /// The register to make durable before the reply is sent; one that is as
+    /// new is to be removed.
     pub write: Option<Register>,
     /// The reply.
     pub reply: Reply,
@@ -80,6 +92,20 @@ pub fn accept(register: &Register, ballot: Ballot, value: &Value, next: Ballot) 
 pub fn read(register: &Register) -> Step {
     let record = register.value.record.clone();
     Step::answer(Reply::WasRead { accepted: register.accepted, record })
+}
+
+/// Removes the register if it still holds the tombstone that was accepted
+/// under `accepted`, and has promised nothing that counts above `floor`.
+///
+/// All proposers that are served count higher by then, so a higher promise is
+/// of one that works on the key again, and must be remembered.
+pub fn remove(register: &Register, accepted: Ballot, floor: u64) -> Step {
+    let is_that = register.is_dead() && register.accepted == accepted;
+    if is_that && register.promise.counter <= floor {
+        let reply = Reply::Removed { is_gone: true };
+        return Step { write: Some(Register::default()), reply, is_alarm: false };
+    }
+    Step::answer(Reply::Removed { is_gone: register.is_new() })
 }
 
 #[cfg(test)]
@@ -147,5 +173,20 @@ mod tests {
         assert_eq!(step.write, None);
         let record = value("a").record;
         assert_eq!(step.reply, Reply::WasRead { accepted: ballot(3), record });
+    }
+
+    #[test]
+    fn only_the_tombstone_that_is_meant_is_removed() {
+        let gone = Register { value: Value::default(), ..register() };
+        let removed = |is_gone| Reply::Removed { is_gone };
+        let step = remove(&gone, ballot(3), 5);
+        assert_eq!((step.write, step.reply), (Some(Register::default()), removed(true)));
+        for (register, accepted, floor) in
+            [(register(), 3, 9), (gone.clone(), 2, 9), (gone.clone(), 4, 9), (gone.clone(), 3, 4)]
+        {
+            assert_eq!(remove(&register, ballot(accepted), floor), Step::answer(removed(false)));
+        }
+        let nothing = Register::default();
+        assert_eq!(remove(&nothing, ballot(3), 5), Step::answer(removed(true)));
     }
 }

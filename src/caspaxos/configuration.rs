@@ -1,5 +1,6 @@
 //! Which acceptors a proposer asks, and how many of them must agree.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,6 +35,35 @@ impl fmt::Debug for AcceptorId {
 )]
 pub struct Epoch(pub u64);
 
+impl Epoch {
+    /// That of the configuration that a cluster starts with.
+    pub const FOUNDING: Epoch = Epoch(1);
+
+    /// The one after this.
+    pub fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}
+
+/// Where an acceptor is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Place {
+    /// On a node: the base URL of its peer listener.
+    Peer {
+        /// `http://HOST:PORT`.
+        url: String,
+    },
+    /// In a Redis server, driven from every proposer's node.
+    Redis {
+        /// The server's host.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// Whether it may forget what it acknowledged.
+        is_transient: bool,
+    },
+}
+
 /// A list of acceptors and how many of them make a quorum.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Quorum {
@@ -48,6 +78,13 @@ impl Quorum {
     /// `agreed` do not count.
     pub fn is_met_by(&self, agreed: &[AcceptorId]) -> bool {
         self.acceptors.iter().filter(|id| agreed.contains(id)).count() >= self.size
+    }
+
+    /// True when every pick of this quorum has an acceptor in common with
+    /// every pick of the other: their sum is greater than the union.
+    pub fn meets(&self, other: &Quorum) -> bool {
+        let of_other = other.acceptors.iter().filter(|id| !self.acceptors.contains(id));
+        self.size + other.size > self.acceptors.len() + of_other.count()
     }
 
     /// True when the quorum can no longer be met once `lost` will not agree.
@@ -66,6 +103,27 @@ pub struct Configuration {
     pub prepare: Quorum,
     /// Who is asked to accept.
     pub accept: Quorum,
+    /// Accept quorums of earlier configurations that may be all that holds a
+    /// value, until every key was rescanned.
+    pub held: Vec<Quorum>,
+    /// Where the acceptors are. Not looked at here.
+    pub places: BTreeMap<AcceptorId, Place>,
+}
+
+/// A step from one configuration to the next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigurationStep {
+    /// The version of the configuration that was read.
+    pub from: Epoch,
+    /// Who is to be asked to promise, and to read.
+    pub prepare: Quorum,
+    /// Who is to be asked to accept.
+    pub accept: Quorum,
+    /// Where acceptors are that are new.
+    pub places: BTreeMap<AcceptorId, Place>,
+    /// Whether every key was rescanned under the configuration that was read,
+    /// so that its accept quorums hold all values.
+    pub is_rescanned: bool,
 }
 
 /// Why a configuration is not safe.
@@ -83,6 +141,25 @@ pub enum UnsafeConfiguration {
         size: usize,
         /// How many acceptors it lists.
         count: usize,
+    },
+    /// The step is of another configuration than the one in force.
+    #[error("the configuration is at version {}, not {}; read it and try again", .found.0, .expected.0)]
+    Mismatch {
+        /// The version that was read.
+        expected: Epoch,
+        /// The version in force.
+        found: Epoch,
+    },
+    /// A prepare quorum could miss values of an earlier configuration.
+    #[error(
+        "a prepare quorum of {prepare} could miss values that are held by {held} acceptors of an \
+         earlier configuration; rescan every key first, or change one acceptor at a time"
+    )]
+    Hidden {
+        /// The prepare quorum.
+        prepare: usize,
+        /// The earlier accept quorum.
+        held: usize,
     },
     /// A prepare quorum and an accept quorum could miss each other.
     #[error(
@@ -102,7 +179,8 @@ impl Configuration {
     /// One list for both phases.
     pub fn uniform(epoch: Epoch, acceptors: &[AcceptorId], prepare: usize, accept: usize) -> Self {
         let quorum = |size| Quorum { acceptors: acceptors.to_vec(), size };
-        Configuration { epoch, prepare: quorum(prepare), accept: quorum(accept) }
+        let (prepare, accept) = (quorum(prepare), quorum(accept));
+        Configuration { epoch, prepare, accept, held: Vec::new(), places: BTreeMap::new() }
     }
 
     /// Checks rule 11: every prepare quorum meets every accept quorum.
@@ -121,15 +199,63 @@ impl Configuration {
                 return Err(UnsafeConfiguration::Size { phase, size: quorum.size, count });
             }
         }
-        let count = self.acceptors().count();
-        if self.prepare.size + self.accept.size <= count {
+        if !self.prepare.meets(&self.accept) {
             return Err(UnsafeConfiguration::NeedNotMeet {
                 prepare: self.prepare.size,
                 accept: self.accept.size,
-                count,
+                count: self.acceptors().count(),
             });
         }
         Ok(())
+    }
+
+    /// The configuration that a step leads to. Nothing that was chosen may be
+    /// hidden: the new prepare quorums meet the accept quorums of now, and
+    /// those of earlier steps that no rescan has followed.
+    pub fn after(&self, step: ConfigurationStep) -> Result<Configuration, UnsafeConfiguration> {
+        let next = self.unchecked_after(step)?;
+        match next.held.iter().find(|held| !next.prepare.meets(held)) {
+            None => Ok(next),
+            Some(held) => {
+                Err(UnsafeConfiguration::Hidden { prepare: next.prepare.size, held: held.size })
+            }
+        }
+    }
+
+    /// As [`Configuration::after`], whatever it hides.
+    pub(super) fn unchecked_after(
+        &self,
+        step: ConfigurationStep,
+    ) -> Result<Configuration, UnsafeConfiguration> {
+        if step.from != self.epoch {
+            return Err(UnsafeConfiguration::Mismatch { expected: step.from, found: self.epoch });
+        }
+        let mut held = if step.is_rescanned { Vec::new() } else { self.held.clone() };
+        if step.accept != self.accept && !held.contains(&self.accept) {
+            held.push(self.accept.clone());
+        }
+        let ConfigurationStep { prepare, accept, mut places, .. } = step;
+        let next = Configuration {
+            epoch: self.epoch.next(),
+            prepare,
+            accept,
+            held,
+            places: BTreeMap::new(),
+        };
+        next.validate()?;
+        let place = |id: &AcceptorId| {
+            let place = places.remove(id).or_else(|| self.places.get(id).cloned());
+            Some((id.clone(), place?))
+        };
+        let places = next.acceptors().filter_map(place).collect();
+        Ok(Configuration { places, ..next })
+    }
+
+    /// True when no change of acceptors is under way.
+    pub fn is_settled(&self) -> bool {
+        let (prepare, accept) = (&self.prepare.acceptors, &self.accept.acceptors);
+        let is_same = prepare.len() == accept.len() && prepare.iter().all(|id| accept.contains(id));
+        is_same && self.held.is_empty()
     }
 
     /// Every acceptor of either list, once.
@@ -173,7 +299,13 @@ mod tests {
                         let prepare = quorum(prepare_list, p);
                         let accept = quorum(accept_list, a);
                         let meets = meets_by_enumeration(&prepare, &accept);
-                        let config = Configuration { epoch: Epoch(1), prepare, accept };
+                        let config = Configuration {
+                            epoch: Epoch(1),
+                            prepare,
+                            accept,
+                            held: Vec::new(),
+                            places: BTreeMap::new(),
+                        };
                         assert_eq!(config.validate().is_ok(), meets, "{config:?}");
                     }
                 }
@@ -185,8 +317,48 @@ mod tests {
     fn quorum_sizes_and_lists_are_checked() {
         for (names, size) in [("a b c", 0), ("a b c", 4), ("", 1), ("a b a", 2)] {
             let quorum = quorum(names, size);
-            let config = Configuration { epoch: Epoch(1), prepare: quorum.clone(), accept: quorum };
+            let (prepare, accept) = (quorum.clone(), quorum);
+            let (held, places) = (Vec::new(), BTreeMap::new());
+            let config = Configuration { epoch: Epoch(1), prepare, accept, held, places };
             assert!(config.validate().is_err(), "{names} {size}");
         }
+    }
+
+    fn step(from: u64, prepare: Quorum, accept: Quorum, is_rescanned: bool) -> ConfigurationStep {
+        ConfigurationStep {
+            from: Epoch(from),
+            prepare,
+            accept,
+            places: BTreeMap::new(),
+            is_rescanned,
+        }
+    }
+
+    /// The way from three to five and back, where each step is needed.
+    #[test]
+    fn steps_that_would_hide_values_are_refused() {
+        let (three, four, five) = ("a b c", "a b c d", "a b c d e");
+        let first = Configuration::uniform(Epoch(1), &quorum(three, 2).acceptors, 2, 2);
+        let at_once = first.after(step(1, quorum(five, 3), quorum(five, 3), false));
+        assert!(matches!(at_once, Err(UnsafeConfiguration::Hidden { .. })), "{at_once:?}");
+        let accept = first.after(step(1, quorum(three, 2), quorum(four, 3), false)).unwrap();
+        assert_eq!((accept.epoch, &accept.held), (Epoch(2), &vec![quorum(three, 2)]));
+        let unscanned = accept.after(step(2, quorum(four, 3), quorum(four, 3), false)).unwrap();
+        assert!(!unscanned.is_settled());
+        let hidden = unscanned.after(step(3, quorum(five, 3), quorum(five, 3), false));
+        assert!(matches!(hidden, Err(UnsafeConfiguration::Hidden { .. })), "{hidden:?}");
+        let even = unscanned.after(step(3, quorum(four, 3), quorum(four, 3), true)).unwrap();
+        assert!(even.is_settled());
+        let odd = even.after(step(4, quorum(five, 3), quorum(five, 3), false)).unwrap();
+        let odd = odd.after(step(5, quorum(five, 3), quorum(five, 3), true)).unwrap();
+        // Back in plain reverse order: the second step would hide values.
+        let even = odd.after(step(6, quorum(four, 3), quorum(four, 3), false)).unwrap();
+        let plain = even.after(step(7, quorum(three, 2), quorum(four, 3), false));
+        assert!(matches!(plain, Err(UnsafeConfiguration::Hidden { .. })), "{plain:?}");
+        let scanned = even.after(step(7, quorum(three, 2), quorum(four, 3), true)).unwrap();
+        let three = scanned.after(step(8, quorum(three, 2), quorum(three, 2), false)).unwrap();
+        assert_eq!(three.epoch, Epoch(9));
+        let mismatch = three.after(step(8, quorum("a", 1), quorum("a", 1), true));
+        assert!(matches!(mismatch, Err(UnsafeConfiguration::Mismatch { .. })), "{mismatch:?}");
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{AcceptorId, Call, Epoch, Reply};
+use super::{
+    AcceptorId, Call, Collected, Configuration, ConfigurationStep, Epoch, Fence,
+    ReconfigurationError, Reply,
+};
 use crate::kv::{Key, Outcome, Submission};
 
 /// Time since an origin of the caller's choice; it must never go back.
@@ -44,6 +47,26 @@ pub enum Event {
         /// come, though the request may have been served.
         reply: Option<Reply>,
     },
+    /// An acceptor's fence came to be known.
+    Told(Fence),
+    /// An operator makes a step to another configuration.
+    Reconfigure {
+        /// Comes back with the end of it.
+        id: CommandId,
+        /// The step.
+        step: ConfigurationStep,
+        /// When the operator will have lost patience.
+        deadline: Instant,
+    },
+    /// Deleted registers are to be removed from the acceptors.
+    Collect {
+        /// Comes back with the end of it.
+        id: CommandId,
+        /// Keys whose records are deleted, as far as is known.
+        keys: Vec<Key>,
+        /// When it is given up.
+        deadline: Instant,
+    },
     /// A timer has run out.
     TimerFired {
         /// As in the effect that set it.
@@ -69,6 +92,23 @@ pub enum Effect {
         token: Token,
         /// After this long.
         after: Duration,
+    },
+    /// Keep the configuration that is in force from now on.
+    Configured(Configuration),
+    /// Tell the operator how the step ended; what was [`Effect::Configured`]
+    /// before is kept by then.
+    Reconfigured {
+        /// As asked for.
+        id: CommandId,
+        /// The version that is in force, or why the step was not made.
+        result: Result<Epoch, ReconfigurationError>,
+    },
+    /// A batch of deleted registers has ended.
+    Collected {
+        /// As asked for.
+        id: CommandId,
+        /// What it came to.
+        collected: Collected,
     },
     /// Answer a client.
     Answer {

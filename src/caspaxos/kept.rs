@@ -39,6 +39,12 @@ impl KeptValues {
         Some(kept)
     }
 
+    /// Drops all of them.
+    pub fn clear(&mut self) {
+        self.by_key.clear();
+        self.bytes = 0;
+    }
+
     /// Keeps a value for the next round.
     pub fn insert(&mut self, key: Key, kept: Kept) {
         self.bytes += Self::cost(&key, &kept);

@@ -8,7 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{AcceptorId, Ballot, Call, Configuration, ListEntry, ListPage, ListRequest, Request};
+use super::{
+    AcceptorId, Age, Ballot, Call, Configuration, ListEntry, ListKind, ListPage, ListRequest,
+    Request,
+};
 use crate::kv::{Key, MAX_LISTING_BYTES, Record, Scope};
 
 /// Why a listing has no result.
@@ -29,6 +32,7 @@ pub enum ListingError {
 #[derive(Debug)]
 pub struct Listing {
     configuration: Configuration,
+    age: Age,
     prefix: String,
     scope: Scope,
     newest: BTreeMap<Key, (Ballot, Record)>,
@@ -43,9 +47,10 @@ impl Listing {
     const PAGE_BYTES: u32 = 64 << 10;
 
     /// Starts a listing of the keys that begin with `prefix`.
-    pub fn new(configuration: Configuration, prefix: String, scope: Scope) -> Self {
+    pub fn new(configuration: Configuration, age: Age, prefix: String, scope: Scope) -> Self {
         Listing {
             configuration,
+            age,
             prefix,
             scope,
             newest: BTreeMap::new(),
@@ -63,11 +68,12 @@ impl Listing {
     /// The request for the page that starts after a key.
     pub fn request(&self, after: Option<Key>) -> Call {
         let request = Request::List(ListRequest {
+            kind: ListKind::Accepted,
             prefix: self.prefix.clone(),
             after,
             limit_bytes: Self::PAGE_BYTES,
         });
-        Call { epoch: self.configuration.epoch, request }
+        Call { epoch: self.configuration.epoch, age: self.age, request }
     }
 
     /// Takes a page in, or `None` when the acceptor will not answer. Returns
@@ -84,7 +90,8 @@ impl Listing {
             }
             return Ok(None);
         };
-        for entry in page.entries {
+        // The cluster's own keys are nobody's business.
+        for entry in page.entries.into_iter().filter(|entry| !entry.key.is_reserved()) {
             self.merge(entry.key, entry.accepted, entry.record);
         }
         if self.bytes > MAX_LISTING_BYTES {
@@ -147,7 +154,15 @@ mod tests {
 
     fn listing() -> (Listing, [AcceptorId; 3]) {
         let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
-        (Listing::new(Configuration::uniform(Epoch(1), &ids, 2, 2), "d/".into(), Scope::All), ids)
+        (
+            Listing::new(
+                Configuration::uniform(Epoch(1), &ids, 2, 2),
+                Age::default(),
+                "d/".into(),
+                Scope::All,
+            ),
+            ids,
+        )
     }
 
     #[test]

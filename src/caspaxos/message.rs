@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ballot, Epoch, Lineage};
+use super::{Age, Ballot, Epoch, Fence, Lineage};
 use crate::kv::{Key, Memory, Record};
 
 /// What a register holds: the client's record, and how it came about.
@@ -28,6 +28,8 @@ impl Value {
 pub struct Call {
     /// The configuration under which the proposer works.
     pub epoch: Epoch,
+    /// Up to where it knows of collected registers.
+    pub age: Age,
     /// What it wants.
     pub request: Request,
 }
@@ -59,13 +61,57 @@ pub enum Request {
         /// The register.
         key: Key,
     },
-    /// Asks for the accepted records under a prefix, in key order.
+    /// Asks for registers under a prefix, in key order.
     List(ListRequest),
+    /// Raises the fence.
+    Raise {
+        /// What to raise it to.
+        fence: Fence,
+    },
+    /// Makes an empty acceptor one of the cluster's, and raises its fence.
+    Enrol {
+        /// What to raise it to.
+        fence: Fence,
+    },
+    /// Removes a register whose deletion all acceptors hold (CASPaxos §3.1,
+    /// step 2.d).
+    Remove {
+        /// The register.
+        key: Key,
+        /// The ballot of the tombstone.
+        accepted: Ballot,
+        /// No promise may count higher: it would be forgotten.
+        floor: u64,
+    },
+    /// Removes all registers; from then on the acceptor is none of the
+    /// cluster's.
+    Wipe,
+    /// Asks how the acceptor stands.
+    Status,
 }
 
-/// Asks for one page of the accepted records under a prefix.
+impl Request {
+    /// The register that is meant, if it is one.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Request::Prepare { key, .. }
+            | Request::Accept { key, .. }
+            | Request::Read { key }
+            | Request::Remove { key, .. } => Some(key),
+            Request::List(_)
+            | Request::Raise { .. }
+            | Request::Enrol { .. }
+            | Request::Wipe
+            | Request::Status => None,
+        }
+    }
+}
+
+/// Asks for one page of registers under a prefix.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ListRequest {
+    /// Which of them.
+    pub kind: ListKind,
     /// What the keys begin with; empty for all.
     pub prefix: String,
     /// Only keys greater than this one.
@@ -73,6 +119,15 @@ pub struct ListRequest {
     /// The page ends once its entries, with what they take besides keys and
     /// values, reach this many bytes.
     pub limit_bytes: u32,
+}
+
+/// Which registers a listing shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ListKind {
+    /// Those with an accepted record, tombstones too.
+    Accepted,
+    /// Those without a live record: tombstones, and bare promises.
+    Dead,
 }
 
 /// What an acceptor answers. Every reply is durable before it is sent.
@@ -101,11 +156,42 @@ pub enum Reply {
     },
     /// One page of accepted records.
     Listed(ListPage),
-    /// The proposer's configuration is older than one the acceptor has met.
-    Fenced {
-        /// The oldest epoch that is still served.
-        least: Epoch,
+    /// The proposer's epoch or age is lower than what is served.
+    Fenced(Fence),
+    /// The fence is raised.
+    Raised {
+        /// Whether the age that was asked for is higher than the one before.
+        is_aged: bool,
+        /// The fence as it stands.
+        fence: Fence,
     },
+    /// The acceptor is none of this cluster's: it lost its memory, or was
+    /// never made one.
+    NotEnrolled,
+    /// The acceptor holds registers of an earlier membership.
+    NotEmpty,
+    /// What a removal came to.
+    Removed {
+        /// Whether the acceptor holds no register of the key.
+        is_gone: bool,
+    },
+    /// All registers are removed.
+    Wiped,
+    /// How the acceptor stands.
+    Status(AcceptorStatus),
+}
+
+/// How an acceptor stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct AcceptorStatus {
+    /// Whom it serves.
+    pub fence: Fence,
+    /// Whether it is one of the cluster's acceptors.
+    pub is_enrolled: bool,
+    /// How many registers it holds, roughly where the store cannot tell.
+    pub registers: u64,
+    /// How many of them hold no live record.
+    pub dead: u64,
 }
 
 /// One page of accepted records.
@@ -117,13 +203,13 @@ pub struct ListPage {
     pub more_after: Option<Key>,
 }
 
-/// One accepted record of a listing. Tombstones are listed too: they hide
-/// older values that another acceptor may still hold.
+/// One register of a listing. Tombstones are listed too: they hide older
+/// values that another acceptor may still hold.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ListEntry {
     /// The key.
     pub key: Key,
-    /// The ballot under which the record was accepted.
+    /// The ballot under which the record was accepted; zero for a bare promise.
     pub accepted: Ballot,
     /// The record.
     pub record: Record,

@@ -23,13 +23,17 @@
 //! write (rule 10); and a [`Lineage`] in each value, by which a
 //! proposer settles whether a refused accept took effect.
 //!
-//! Not here yet: changing the acceptors of a running cluster (§2.3), and
-//! removing deleted registers (§3.1).
+//! A configuration changes step by step while the cluster serves
+//! ([`reconfiguration`], §2.3), and deleted registers are removed behind the
+//! clients' backs ([`collection`], §3.1). Both rest on the [`Fence`], by which
+//! acceptors turn away whoever missed them.
 
 pub mod acceptor;
 mod ballot;
+mod collection;
 mod configuration;
 mod event;
+mod fence;
 mod kept;
 mod lineage;
 mod listing;
@@ -37,13 +41,21 @@ mod message;
 mod pending;
 mod planted;
 mod proposer;
+mod reconfiguration;
 mod round;
 
 pub use ballot::{BadProposerId, Ballot, Incarnation, ProposerId};
-pub use configuration::{AcceptorId, Configuration, Epoch, Quorum, UnsafeConfiguration};
+pub use collection::Collected;
+pub use configuration::{
+    AcceptorId, Configuration, ConfigurationStep, Epoch, Place, Quorum, UnsafeConfiguration,
+};
 pub use event::{CommandId, Effect, Event, Failure, Instant, Token};
+pub use fence::{Age, Batch, Fence, Floor, Standing};
 pub use lineage::{Change, Fate, Lineage};
 pub use listing::{Listing, ListingError};
-pub use message::{Call, ListEntry, ListPage, ListRequest, Reply, Request, Value};
+pub use message::{
+    AcceptorStatus, Call, ListEntry, ListKind, ListPage, ListRequest, Reply, Request, Value,
+};
 pub use planted::Bug;
 pub use proposer::{Proposer, Settings};
+pub use reconfiguration::ReconfigurationError;

@@ -133,6 +133,16 @@ impl Waiting {
         effects.extend(ended.map(|(pending, outcome)| pending.answer(Ok(outcome))));
     }
 
+    /// Answers those that were tried as unknown. They keep their places: a
+    /// round may have them in hand.
+    pub fn give_up_tried(&mut self, effects: &mut Vec<Effect>) {
+        let tried = |pending: &&mut Pending| !pending.is_answered && !pending.attempts.is_empty();
+        for pending in self.0.iter_mut().filter(tried) {
+            effects.push(pending.answer(Err(Failure::Unknown)));
+            pending.is_answered = true;
+        }
+    }
+
     /// Gives all of them up; `definite` is said of those that changed nothing.
     pub fn give_up(&mut self, definite: &Failure, effects: &mut Vec<Effect>) {
         let given_up = self.0.drain(..).filter(|pending| !pending.is_answered);

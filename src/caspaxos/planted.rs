@@ -15,4 +15,12 @@ pub enum Bug {
     /// A request that comes again is applied again, though the value remembers
     /// it.
     ForgetsRequests,
+    /// Kept values survive a change of the configuration.
+    KeptSurvivesConfiguration,
+    /// Registers are removed though no age was raised.
+    CollectsWithoutAges,
+    /// Registers are removed whatever they have promised.
+    ForgetsPromises,
+    /// Steps are made that hide values.
+    HidesValues,
 }

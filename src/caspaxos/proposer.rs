@@ -23,19 +23,23 @@
 //! value that provably does not descend from that attempt (rule 8, see
 //! [`Lineage`](super::Lineage)).
 
+mod changing;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::collection::Collection;
 use super::kept::{Kept, KeptValues};
 use super::pending::{Heeds, Pending, Waiting};
 use super::planted::Bug;
+use super::reconfiguration::Reconfiguration;
 use super::round::{Phase, Reading, Work, note};
 use super::{
-    AcceptorId, Ballot, Call, Configuration, Effect, Epoch, Event, Failure, Incarnation, Instant,
-    ProposerId, Reply, Request, Token, Value,
+    AcceptorId, Age, Ballot, Call, Configuration, Effect, Epoch, Event, Failure, Floor,
+    Incarnation, Instant, ProposerId, Reply, Request, Token, Value,
 };
 use crate::kv::{Key, Outcome, Record, Verdict};
 
@@ -80,11 +84,16 @@ impl Default for Settings {
 }
 
 /// A proposer. See the module's text.
-#[derive(Clone, Debug)]
 pub struct Proposer {
     /// The last ballot that was made.
     last: Ballot,
     configuration: Configuration,
+    /// Up to where it knows of collected registers.
+    age: Age,
+    /// Where absent registers stand.
+    floor: Floor,
+    reconfiguration: Option<Reconfiguration>,
+    collection: Option<Collection>,
     settings: Settings,
     kept: KeptValues,
     works: HashMap<Key, Work>,
@@ -108,6 +117,10 @@ impl Proposer {
         Proposer {
             last: Ballot { counter: 0, proposer: id, incarnation },
             configuration,
+            age: Age::default(),
+            floor: Floor::default(),
+            reconfiguration: None,
+            collection: None,
             kept: KeptValues::new(settings.kept_bytes),
             settings,
             works: HashMap::new(),
@@ -139,6 +152,11 @@ impl Proposer {
         &self.configuration
     }
 
+    /// Up to where it knows of collected registers.
+    pub fn age(&self) -> Age {
+        self.age
+    }
+
     /// Takes one event in and appends what is to be done.
     pub fn handle(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
         match event {
@@ -149,11 +167,24 @@ impl Proposer {
             Event::Replied { token, from, reply } => {
                 self.on_replied(now, token, from, reply, effects);
             }
+            Event::Told(fence) => {
+                self.follow(now, &fence, effects);
+            }
+            Event::Reconfigure { id, step, deadline } => {
+                self.start_reconfiguration(now, (id, deadline), step, effects);
+            }
+            Event::Collect { id, keys, deadline } => {
+                self.start_collection(now, (id, deadline), keys, effects);
+            }
             Event::TimerFired { token } => {
-                let Some(work) = self.take_work(&token) else { return };
-                self.on_timer(now, token.key, work, effects);
+                if self.is_of_the_cluster(&token) {
+                    self.on_cluster_timer(now, &token, effects);
+                } else if let Some(work) = self.take_work(&token) {
+                    self.on_timer(now, token.key, work, effects);
+                }
             }
         }
+        self.take_decision(now, effects);
     }
 
     fn on_submitted(
@@ -195,6 +226,15 @@ impl Proposer {
                 self.last.counter = self.last.counter.max(seen.counter);
             }
         }
+        if let Some(Reply::Fenced(fence)) = &reply
+            && self.follow(now, fence, effects)
+            && !self.is_of_the_cluster(&token)
+        {
+            return;
+        }
+        if self.is_of_the_cluster(&token) {
+            return self.on_cluster_reply(now, token, from, reply, effects);
+        }
         let Some(work) = self.take_work(&token) else { return };
         let key = token.key;
         match reply {
@@ -209,11 +249,20 @@ impl Proposer {
                 self.kept.take(&key);
                 self.on_lost(now, key, work, from, None, effects);
             }
-            Some(Reply::Fenced { least }) => {
-                self.on_lost(now, key, work, from, Some(least), effects);
+            Some(Reply::Fenced(fence)) => {
+                self.on_lost(now, key, work, from, Some(fence.epoch), effects);
             }
-            // Not an answer to anything that a round asks.
-            Some(Reply::Listed(_)) | None => {
+            // No answer, or none to anything that a round asks.
+            Some(
+                Reply::Listed(_)
+                | Reply::Raised { .. }
+                | Reply::NotEnrolled
+                | Reply::NotEmpty
+                | Reply::Removed { .. }
+                | Reply::Wiped
+                | Reply::Status(_),
+            )
+            | None => {
                 self.on_lost(now, key, work, from, None, effects);
             }
         }
@@ -311,15 +360,22 @@ impl Proposer {
         work.round = self.rounds;
         work.lost.clear();
         let token = Token { key: key.clone(), round: work.round };
-        let epoch = self.configuration.epoch;
+        let (epoch, age) = (self.configuration.epoch, self.age);
         effects.extend(to.iter().map(|to| Effect::Send {
             to: to.clone(),
             token: token.clone(),
-            call: Call { epoch, request: request.clone() },
+            call: Call { epoch, age, request: request.clone() },
         }));
         let value_bytes = match &request {
             Request::Accept { value, .. } => value.size_bytes(),
-            Request::Prepare { .. } | Request::Read { .. } | Request::List(_) => 0,
+            Request::Prepare { .. }
+            | Request::Read { .. }
+            | Request::List(_)
+            | Request::Raise { .. }
+            | Request::Enrol { .. }
+            | Request::Remove { .. }
+            | Request::Wipe
+            | Request::Status => 0,
         };
         work.gives_up_at = now
             + self.settings.round_timeout * (1 << work.timeouts.min(2))
@@ -357,7 +413,9 @@ impl Proposer {
         let is_newest_seen = prepare.is_met_by(&reading.answered);
         let is_safe_for_ever = accept.is_met_by(&reading.holders);
         if (is_newest_seen && is_safe_for_ever) || self.is_planted(Bug::ReadsFromOne) {
-            let record = std::mem::take(&mut reading.record);
+            let is_absent = reading.highest.is_zero();
+            let found = std::mem::take(&mut reading.record);
+            let record = if is_absent { self.floor.record() } else { found };
             let verdict = if record.is_live() { Verdict::Done } else { Verdict::NotFound };
             let outcome = Outcome { verdict, before: record.clone(), after: record };
             work.waiting.answer_first(std::iter::repeat_n(outcome, reading.asking), effects);
@@ -392,7 +450,9 @@ impl Proposer {
             }
             note(promised, from);
             if self.configuration.prepare.is_met_by(promised) {
-                let (ballot, base) = (*ballot, std::mem::take(value));
+                let is_absent = highest.is_zero();
+                let (ballot, found) = (*ballot, std::mem::take(value));
+                let base = if is_absent { self.floor.value() } else { found };
                 return self.propose(now, key, work, ballot, base, effects);
             }
         }

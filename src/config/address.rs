@@ -47,12 +47,15 @@ pub(super) fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D:
 /// For `deserialize_with`: an IP address or a host name.
 fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let host = String::deserialize(deserializer)?;
-    if host.parse::<IpAddr>().is_err() && !is_host_name(&host) {
-        return Err(D::Error::custom(format!(
-            "{host:?} is not a host; write an IP address or a host name"
-        )));
-    }
+    check_host(&host).map_err(D::Error::custom)?;
     Ok(host)
+}
+
+fn check_host(host: &str) -> Result<(), String> {
+    match host.parse::<IpAddr>().is_ok() || is_host_name(host) {
+        true => Ok(()),
+        false => Err(format!("{host:?} is not a host; write an IP address or a host name")),
+    }
 }
 
 /// RFC 1123's alphabet and length, and `_`, which container networks use.
@@ -71,6 +74,17 @@ pub struct RedisAddress {
     /// Its port, never 0.
     #[serde(deserialize_with = "port")]
     pub port: u16,
+}
+
+impl RedisAddress {
+    /// The address that somebody wrote; the error says what is wrong.
+    pub fn checked(host: &str, port: u16) -> Result<Self, String> {
+        check_host(host)?;
+        match port {
+            0 => Err("0 is not a port; use 1 to 65535".into()),
+            _ => Ok(RedisAddress { host: host.into(), port }),
+        }
+    }
 }
 
 impl fmt::Display for RedisAddress {

@@ -8,7 +8,7 @@ use super::deployment::{
 };
 use super::error::{Problem, listed};
 use super::names;
-use crate::caspaxos::{Configuration, Epoch, UnsafeConfiguration};
+use crate::caspaxos::{Configuration, UnsafeConfiguration};
 
 impl Deployment {
     /// The third pass over a deployment. Paths in the problems are those of a
@@ -19,7 +19,6 @@ impl Deployment {
         self.check_listeners()?;
         self.check_peers()?;
         if let Some(proposer) = &self.actors.proposer {
-            check_epoch(proposer.epoch)?;
             check_acceptors("actors.proposer.acceptors", &proposer.acceptors)?;
             check_quorum("actors.proposer.quorum", &proposer.configuration(), proposer.quorum)?;
             self.check_places(proposer)?;
@@ -161,13 +160,6 @@ pub(super) fn claim(
     Ok(())
 }
 
-fn check_epoch(epoch: Epoch) -> Result<(), Problem> {
-    match epoch {
-        Epoch(0) => Err(Problem::at("actors.proposer.epoch", "is 0; use 1 or more")),
-        Epoch(_) => Ok(()),
-    }
-}
-
 /// Far more acceptors than a quorum of them could still be fast.
 const MAX_ACCEPTORS: usize = 100;
 
@@ -235,7 +227,9 @@ pub(super) fn check_quorum(
                  read + write must be greater than {count}"
             ),
         ),
-        UnsafeConfiguration::Twice(_) => Problem::at(path, problem.to_string()),
+        UnsafeConfiguration::Twice(_)
+        | UnsafeConfiguration::Mismatch { .. }
+        | UnsafeConfiguration::Hidden { .. } => Problem::at(path, problem.to_string()),
     })
 }
 

@@ -171,26 +171,18 @@ pub struct ProposerActor {
     /// Its name inside ballots, unique in the cluster.
     #[serde(deserialize_with = "names::proposer_id")]
     pub id: ProposerId,
-    /// The version of this configuration, 1 unless given.
-    #[serde(default = "first_epoch")]
-    pub epoch: Epoch,
-    /// Whom it asks.
+    /// Whom it asks, in a cluster whose configuration was never changed.
     pub acceptors: Vec<AcceptorRef>,
     /// How many of them must agree.
     pub quorum: QuorumSizes,
 }
 
-/// The epoch of a configuration that was never changed.
-pub(super) fn first_epoch() -> Epoch {
-    Epoch(1)
-}
-
 impl ProposerActor {
-    /// The same, in the protocol's terms: both phases ask the same acceptors,
-    /// `read` of them must promise and `write` of them must accept.
+    /// The configuration that the cluster starts with: both phases ask the
+    /// same acceptors, `read` of them must promise and `write` must accept.
     pub fn configuration(&self) -> Configuration {
         let ids: Vec<AcceptorId> = self.acceptors.iter().map(|each| each.id.clone()).collect();
-        Configuration::uniform(self.epoch, &ids, self.quorum.read, self.quorum.write)
+        Configuration::uniform(Epoch::FOUNDING, &ids, self.quorum.read, self.quorum.write)
     }
 }
 

@@ -14,7 +14,7 @@ use super::cluster_file::{
 };
 use super::deployment::{
     AcceptorActor, AcceptorPlace, AcceptorRef, Actors, Deployment, Listen, LoadActor, LocalStorage,
-    ProposerActor, first_epoch,
+    ProposerActor,
 };
 use super::error::{Problem, listed};
 use super::names;
@@ -228,7 +228,7 @@ fn place_proposers(
         known_node(nodes, path.clone(), &node)?;
         let acceptors = acceptor_refs(&name, &node, &proposer.acceptors, acceptors, nodes)?;
         let quorum = proposer.quorum;
-        let actor = ProposerActor { id, epoch: first_epoch(), acceptors, quorum };
+        let actor = ProposerActor { id, acceptors, quorum };
         let deployment = known_node(nodes, path.clone(), &node)?;
         if deployment.actors.proposer.replace(actor).is_some() {
             let other = &paths.proposer[&node];

@@ -38,6 +38,11 @@ pub(super) fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     Ok(name)
 }
 
+/// The id of an acceptor that somebody wrote; the error says what is wrong.
+pub fn parse_acceptor_id(name: &str) -> Result<AcceptorId, String> {
+    check(name).map(|()| AcceptorId::from(name))
+}
+
 /// For `deserialize_with`: a checked acceptor id.
 pub(super) fn acceptor_id<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use super::address::{self, RedisAddress};
 use super::check::{check_acceptors, check_quorum};
 use super::deployment::{
-    AcceptorPlace, AcceptorRef, Actors, Deployment, Listen, ProposerActor, QuorumSizes, first_epoch,
+    AcceptorPlace, AcceptorRef, Actors, Deployment, Listen, ProposerActor, QuorumSizes,
 };
 use super::error::Problem;
 use super::json;
@@ -61,7 +61,7 @@ pub(super) fn read_proposer(text: &[u8]) -> Result<Deployment, Problem> {
         .map(|(index, acceptor)| named(index, acceptor))
         .collect::<Result<Vec<_>, Problem>>()?;
     check_acceptors("acceptors", &acceptors)?;
-    let proposer = ProposerActor { id: given.id, epoch: first_epoch(), acceptors, quorum };
+    let proposer = ProposerActor { id: given.id, acceptors, quorum };
     check_quorum("quorum", &proposer.configuration(), quorum)?;
     let client = SocketAddr::new(host.unwrap_or(DEFAULT_HOST), port);
     let mut deployment = Deployment {

@@ -96,6 +96,9 @@ pub fn key(name: &str) -> Result<Key, ApiError> {
             "a key has no empty part, no '.' and no '..' between its slashes".into(),
         ));
     }
+    if key.is_reserved() {
+        return Err(ApiError::Malformed("keys that begin with a NUL byte are the server's".into()));
+    }
     Ok(key)
 }
 

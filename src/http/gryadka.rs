@@ -42,7 +42,11 @@ struct RegisterChange {
     name: String,
 }
 
-fn refuse(status: StatusCode, code: &str, message: impl std::fmt::Display) -> HttpResponse {
+pub(super) fn refuse(
+    status: StatusCode,
+    code: &str,
+    message: impl std::fmt::Display,
+) -> HttpResponse {
     HttpResponse::build(status).json(json!({ "code": code, "message": message.to_string() }))
 }
 
@@ -132,9 +136,4 @@ pub async fn register_change(payload: web::Payload) -> Result<HttpResponse, ApiE
     }
     let why = format!("this server runs no code from clients; built in are {CHANGES:?}");
     Ok(refuse(StatusCode::BAD_REQUEST, "CantEvalBody", why))
-}
-
-/// `GET /configuration`.
-pub async fn configuration(state: web::Data<ClientState>) -> HttpResponse {
-    HttpResponse::Ok().json(&state.configuration)
 }

@@ -2,7 +2,9 @@
 //! the protocol actor, and answers; what a failure means in HTTP is said in
 //! one place, [`error::ApiError`].
 
+mod acceptors;
 mod body;
+mod configuration;
 mod connections;
 mod error;
 mod form;
@@ -27,7 +29,7 @@ pub use connections::Connections;
 pub use error::ApiError;
 pub use peer::PeerState;
 
-use crate::actors::Service;
+use crate::actors::{Acceptors, Service};
 use crate::kv::Consistency;
 
 /// How long a client may take nothing of an answer before its connection ends.
@@ -43,11 +45,20 @@ pub struct ClientState {
     /// The cluster's name.
     pub cluster: String,
     /// What `GET /configuration` shows.
-    pub configuration: serde_json::Value,
+    pub configuration: Configurations,
     /// What stands behind the APIs.
     pub protocol: Protocol,
     /// What a read of the v2 API promises that does not say.
     pub v2_reads: Consistency,
+}
+
+/// What `GET /configuration` shows, and whether it can be changed.
+#[derive(Clone)]
+pub enum Configurations {
+    /// It is what the deployment says.
+    Fixed(serde_json::Value),
+    /// It is of acceptors, which an operator can change.
+    Acceptors(Acceptors),
 }
 
 /// How a node replicates.
@@ -70,17 +81,9 @@ pub fn client_routes(config: &mut web::ServiceConfig) {
         .service(web::resource(["/v2/members", "/v2/members/"]).to(members::all))
         .service(web::resource("/v2/members/leader").to(members::leader))
         .service(web::resource(["/v2", "/v2/{rest:.*}", "/metrics"]).to(not_here::<()>))
-        .service(
-            web::resource("/change")
-                .route(web::post().to(gryadka::change))
-                .default_service(to_post()),
-        )
-        .service(
-            web::resource("/register-change")
-                .route(web::post().to(gryadka::register_change))
-                .default_service(to_post()),
-        )
-        .service(readable("/configuration", gryadka::configuration))
+        .service(writable("/change", gryadka::change))
+        .service(writable("/register-change", gryadka::register_change))
+        .service(configuration_resource())
         .service(readable("/health", health::health))
         .service(readable("/readyz", health::health))
         .service(readable("/livez", health::live))
@@ -103,6 +106,26 @@ where
         }))
 }
 
+/// A resource that takes POST, and nothing else.
+fn writable<F, Args>(path: &str, handler: F) -> actix_web::Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::post().to(handler)).default_service(to_post())
+}
+
+fn configuration_resource() -> actix_web::Resource {
+    web::resource("/configuration")
+        .route(web::get().to(configuration::read))
+        .route(web::head().to(configuration::read))
+        .route(web::post().to(configuration::change))
+        .default_service(web::to(|| async {
+            Err::<(), _>(ApiError::MethodNotAllowed("GET, HEAD, POST"))
+        }))
+}
+
 /// What a resource that takes only POST says to other methods.
 fn to_post() -> actix_web::Route {
     web::to(|| async { Err::<(), _>(ApiError::MethodNotAllowed("POST")) })
@@ -121,7 +144,11 @@ pub fn peer_routes(config: &mut web::ServiceConfig) {
 /// The routes of the admin listener.
 pub fn admin_routes(config: &mut web::ServiceConfig) {
     config
-        .service(readable("/configuration", gryadka::configuration))
+        .service(configuration_resource())
+        .service(readable("/acceptors", acceptors::all))
+        .service(readable("/acceptors/{id}/keys", acceptors::keys))
+        .service(writable("/acceptors/wipe", acceptors::wipe))
+        .service(writable("/rescan", acceptors::rescan))
         .service(readable("/health", health::health))
         .service(readable("/readyz", health::health))
         .service(readable("/livez", health::live))

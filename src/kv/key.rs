@@ -26,6 +26,16 @@ impl Key {
     /// The longest key, in bytes.
     pub const MAX_BYTES: usize = 4096;
 
+    /// The cluster's own: where CASPaxos decides its configurations.
+    pub fn configuration() -> Key {
+        Key(Arc::from("\0configuration"))
+    }
+
+    /// True for a key that is the cluster's own; clients cannot use it.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with('\0')
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,17 +1,19 @@
 //! CASPaxos on a node: its acceptor, and its proposer with the links.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::thread::JoinHandle;
 
-use actix::{Actor, Addr};
-use serde_json::json;
-
 use super::StartError;
 use super::database::NodeDatabase;
-use crate::actors::{Acceptor, AcceptorParty, Destination, Link, Post, Proposer, Service, Storage};
-use crate::caspaxos::{AcceptorId, Configuration};
-use crate::config::{AcceptorPlace, Deployment, ProposerActor, RedisAddress};
-use crate::store::{EmbeddedStore, Identity, RedisError, RedisStore};
+use crate::actors::{
+    Acceptor, AcceptorLink, AcceptorParty, Acceptors, ConfigurationKeeper, Destination, Link,
+    LinkTo, Post, Proposer, ProposerView, Service, Storage,
+};
+use crate::caspaxos::{AcceptorId, Configuration, Place};
+use crate::config::{AcceptorPlace, AcceptorRef, Deployment, ProposerActor, RedisAddress};
+use crate::store::{EmbeddedStore, Identity, RedisError, RedisStore, read_configuration};
+use actix::{Actor, Addr};
 
 /// Starts the acceptor of this node.
 pub fn start_own_acceptor(
@@ -28,26 +30,6 @@ pub fn start_own_acceptor(
     start_acceptor(acceptor, Storage::start(acceptor.clone(), Box::new(store)), threads)
 }
 
-/// An unsafe server is the operator's business; one that is away may come back.
-fn open_redis(
-    deployment: &Deployment,
-    acceptor: &AcceptorId,
-    address: &RedisAddress,
-    is_transient: bool,
-) -> Result<RedisStore, StartError> {
-    let mut store = RedisStore::new(address.clone(), &deployment.cluster, is_transient);
-    match store.check() {
-        Ok(()) => {}
-        Err(error @ RedisError::Unreachable { .. }) => {
-            log::warn!("acceptor {acceptor} is away and will be tried again: {error}");
-        }
-        Err(error @ RedisError::Unsafe { .. }) => {
-            return Err(StartError::Redis { acceptor: acceptor.clone(), error });
-        }
-    }
-    Ok(store)
-}
-
 fn start_acceptor(
     acceptor: &AcceptorId,
     started: io::Result<(Storage, JoinHandle<()>)>,
@@ -60,62 +42,112 @@ fn start_acceptor(
     Ok(Acceptor::new(storage).start())
 }
 
-/// Starts a proposer and its links.
+/// A proposer that runs.
+pub struct Running {
+    /// For clients.
+    pub service: Service,
+    /// For operators.
+    pub acceptors: Acceptors,
+}
+
+/// Starts a proposer, with the configuration that it knew last.
 pub fn start_proposer(
     deployment: &Deployment,
     proposer: &ProposerActor,
     own: Option<(AcceptorId, Addr<Acceptor>)>,
     threads: &mut Vec<JoinHandle<()>>,
-) -> Result<Service, StartError> {
-    let mut destinations = Vec::new();
-    for acceptor in &proposer.acceptors {
-        let destination = match (&acceptor.place, &own) {
-            (AcceptorPlace::Redis { storage, is_transient }, _) => {
-                let store = open_redis(deployment, &acceptor.id, storage, *is_transient)?;
-                let store = Box::new(store);
-                let started = Storage::start(acceptor.id.clone(), store);
-                Destination::Local(start_acceptor(&acceptor.id, started, threads)?)
-            }
-            (AcceptorPlace::Node { .. }, Some((id, address))) if *id == acceptor.id => {
-                Destination::Local(address.clone())
-            }
-            (AcceptorPlace::Node { node }, _) => {
-                Destination::Remote(Post::new(&deployment.peers[node].to_string()))
-            }
-        };
-        destinations.push((acceptor.id.clone(), destination));
-    }
-    let link_to = |acceptor: &AcceptorId, proposer: Addr<Proposer>| {
-        let destination = destinations.iter().find(|(id, _)| id == acceptor);
-        let (_, destination) = destination.expect("every acceptor has a destination");
-        let (cluster, node) = (&deployment.cluster, &deployment.node);
-        let (destination, proposer) = (destination.clone(), proposer.recipient());
-        Link::new(AcceptorParty::new(cluster, node, acceptor.clone(), destination, proposer))
+) -> Result<Running, StartError> {
+    let path = deployment.data_dir.join("configuration.json");
+    let kept = read_configuration(&path).map_err(StartError::Configuration)?;
+    let founding = founding(deployment, proposer);
+    let configuration = kept.unwrap_or_else(|| founding.clone());
+    check_redis(deployment, &configuration)?;
+    let (keeper, thread) = ConfigurationKeeper::start(path)
+        .map_err(|error| StartError::Thread { of: "the configuration".into(), error })?;
+    threads.push(thread);
+    let view = ProposerView::new(configuration);
+    let links = Links {
+        cluster: deployment.cluster.clone(),
+        node: deployment.node.clone(),
+        own,
+        founding: founding.places,
     };
-    let address = Proposer::start(proposer.id, proposer.configuration(), link_to);
-    Ok(Service::new(address.clone().recipient(), address.recipient()))
+    let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
+    let address = Proposer::start(proposer.id, view.clone(), keeper, link_to);
+    let service = Service::new(address.clone().recipient(), address.clone().recipient());
+    Ok(Running { service: service.clone(), acceptors: Acceptors::new(address, view, service) })
 }
 
-/// The configuration in the original's form.
-pub fn describe(deployment: &Deployment, proposer: &ProposerActor) -> serde_json::Value {
-    let nodes = proposer.acceptors.iter().map(|acceptor| match &acceptor.place {
-        AcceptorPlace::Redis { storage, .. } => {
-            json!({ "id": acceptor.id, "host": storage.host, "port": storage.port })
+/// An unsafe server is the operator's business; one that is away may come back.
+fn check_redis(deployment: &Deployment, configuration: &Configuration) -> Result<(), StartError> {
+    for (acceptor, place) in &configuration.places {
+        let Place::Redis { host, port, is_transient } = place else { continue };
+        let address = RedisAddress { host: host.clone(), port: *port };
+        match RedisStore::new(address, &deployment.cluster, *is_transient).check() {
+            Ok(()) => {}
+            Err(error @ RedisError::Unreachable { .. }) => {
+                log::warn!("acceptor {acceptor} is away and will be tried again: {error}");
+            }
+            Err(error @ RedisError::Unsafe { .. }) => {
+                return Err(StartError::Redis { acceptor: acceptor.clone(), error });
+            }
         }
+    }
+    Ok(())
+}
+
+/// The configuration that the deployment tells.
+fn founding(deployment: &Deployment, proposer: &ProposerActor) -> Configuration {
+    let place = |acceptor: &AcceptorRef| match &acceptor.place {
+        AcceptorPlace::Redis { storage, is_transient } => Some(Place::Redis {
+            host: storage.host.clone(),
+            port: storage.port,
+            is_transient: *is_transient,
+        }),
         AcceptorPlace::Node { node } => {
-            let url = deployment
-                .peers
-                .get(node)
-                .map(ToString::to_string)
-                .or_else(|| deployment.listen.peer.map(|address| format!("http://{address}")));
-            json!({ "id": acceptor.id, "peer": url })
+            let own = || deployment.listen.peer.map(|address| format!("http://{address}"));
+            let url = deployment.peers.get(node).map(ToString::to_string).or_else(own);
+            url.map(|url| Place::Peer { url })
         }
-    });
-    let nodes: Vec<_> = nodes.collect();
-    let Configuration { epoch, prepare, accept } = proposer.configuration();
-    json!({
-        "configVersion": epoch,
-        "prepare": { "nodes": nodes.clone(), "quorum": prepare.size },
-        "accept": { "nodes": nodes, "quorum": accept.size },
-    })
+    };
+    let places = proposer.acceptors.iter();
+    let places = places.filter_map(|each| Some((each.id.clone(), place(each)?)));
+    Configuration { places: places.collect(), ..proposer.configuration() }
+}
+
+/// How a proposer reaches acceptors.
+struct Links {
+    cluster: String,
+    node: String,
+    /// The acceptor of this node.
+    own: Option<(AcceptorId, Addr<Acceptor>)>,
+    /// What the deployment says goes before what others say.
+    founding: BTreeMap<AcceptorId, Place>,
+}
+
+impl Links {
+    fn to(&self, id: &AcceptorId, place: Option<&Place>, proposer: Addr<Proposer>) -> AcceptorLink {
+        let own = self.own.as_ref().filter(|(own, _)| own == id);
+        let destination = match (own, self.founding.get(id).or(place)) {
+            (Some((_, address)), _) => Destination::Local(address.clone()),
+            (None, Some(Place::Peer { url })) => Destination::Remote(Post::new(url)),
+            (None, Some(Place::Redis { host, port, is_transient })) => {
+                let address = RedisAddress { host: host.clone(), port: *port };
+                let store = RedisStore::new(address, &self.cluster, *is_transient);
+                match Storage::start(id.clone(), Box::new(store)) {
+                    Ok((storage, _)) => Destination::Local(Acceptor::new(storage).start()),
+                    Err(error) => {
+                        log::error!("acceptor {id}: its thread cannot be started: {error}");
+                        Destination::Nowhere
+                    }
+                }
+            }
+            (None, None) => {
+                log::error!("acceptor {id}: nobody says where it is");
+                Destination::Nowhere
+            }
+        };
+        let replies = proposer.recipient();
+        Link::new(AcceptorParty::new(&self.cluster, &self.node, id.clone(), destination, replies))
+    }
 }

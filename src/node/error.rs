@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::caspaxos::AcceptorId;
 use crate::raft::{self, ReplicaId};
-use crate::store::{OpenError, RedisError, SnapshotError, StoreError};
+use crate::store::{ConfigurationFileError, OpenError, RedisError, SnapshotError, StoreError};
 
 /// Why a node does not start. Its text names what to change.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,9 @@ pub enum StartError {
         /// What is wrong with it.
         error: RedisError,
     },
+    /// The configuration that a proposer kept cannot be read.
+    #[error(transparent)]
+    Configuration(ConfigurationFileError),
     /// A storage thread cannot be started.
     #[error("the storage thread of {of} cannot be started: {error}")]
     Thread {

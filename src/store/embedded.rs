@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, PersistMode};
 
 use super::embedded_batch::{Batch, Changes};
-use super::embedded_open::{self, Acceptor, Identity, LEAST_EPOCH, OpenError, open_database};
+use super::embedded_open::{self, Acceptor, Identity, OpenError, STANDING, open_database};
 use super::{AcceptorStore, StoreError, encoding};
-use crate::caspaxos::{Call, Reply};
+use crate::caspaxos::{Call, Reply, Request};
 
 /// An acceptor's memory on the disk of its node.
 pub struct EmbeddedStore {
@@ -41,6 +41,29 @@ impl EmbeddedStore {
         Ok(EmbeddedStore { database, directory: directory.into(), acceptor, broken: None })
     }
 
+    fn serve_calls(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError> {
+        let mut replies = Vec::with_capacity(calls.len());
+        // A wipe is no part of a batch: it is made durable in two steps.
+        for calls in calls.split_inclusive(|call| call.request == Request::Wipe) {
+            replies.extend(self.serve_batch(calls)?);
+            if replies.last() == Some(&Reply::Wiped) {
+                self.clear()?;
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Removes all registers of an acceptor that is enrolled no more. A crash
+    /// in between leaves registers, with which it cannot be enrolled again.
+    fn clear(&mut self) -> Result<(), StoreError> {
+        let cleared = self.acceptor.registers.clear().and_then(|()| self.acceptor.dead.clear());
+        let synced = cleared.and_then(|()| self.database.persist(PersistMode::SyncAll));
+        synced.map_err(|error| StoreError::Broken {
+            path: self.directory.display().to_string(),
+            why: format!("removing all registers failed: {error}"),
+        })
+    }
+
     fn serve_batch(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError> {
         let mut batch = Batch::new(&self.acceptor, &self.directory);
         let replies = calls.iter().map(|call| batch.serve(call)).collect::<Result<_, _>>()?;
@@ -56,17 +79,30 @@ impl EmbeddedStore {
         // fdatasync is enough: it writes the length of a journal that grew.
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for (key, register) in &changes.registers {
-            let bytes = encoding::encode_with_memory(register);
-            batch.insert(&self.acceptor.registers, key.as_str(), bytes);
+            match register.is_new() {
+                true => batch.remove(&self.acceptor.registers, key.as_str()),
+                false => {
+                    let bytes = encoding::encode_with_memory(register);
+                    batch.insert(&self.acceptor.registers, key.as_str(), bytes)
+                }
+            }
         }
-        if let Some(least) = changes.least {
-            batch.insert(&self.acceptor.meta, LEAST_EPOCH, least.0.to_be_bytes());
+        for (key, is_dead) in &changes.dead {
+            match is_dead {
+                true => batch.insert(&self.acceptor.dead, key.as_str(), ""),
+                false => batch.remove(&self.acceptor.dead, key.as_str()),
+            }
+        }
+        if let Some(standing) = &changes.standing {
+            batch.insert(&self.acceptor.meta, STANDING, encoding::encode(standing));
         }
         batch.commit().map_err(|error| StoreError::Broken {
             path: self.directory.join("*.jnl").display().to_string(),
             why: format!("writing or fsync of the journal failed: {error}"),
         })?;
-        self.acceptor.least = changes.least.unwrap_or(self.acceptor.least);
+        if let Some(standing) = changes.standing {
+            self.acceptor.standing = standing;
+        }
         Ok(())
     }
 }
@@ -78,6 +114,6 @@ impl AcceptorStore for EmbeddedStore {
         }
         // After a failed fsync nobody knows what is on the disk, and a second
         // fsync would report success for pages that the first one dropped.
-        self.serve_batch(calls).inspect_err(|error| self.broken = Some(error.clone()))
+        self.serve_calls(calls).inspect_err(|error| self.broken = Some(error.clone()))
     }
 }

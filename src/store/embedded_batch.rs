@@ -9,7 +9,9 @@ use super::embedded_open::Acceptor;
 use super::page::{self, PageBuilder};
 use super::{StoreError, encoding};
 use crate::caspaxos::acceptor::{self, Register, Step};
-use crate::caspaxos::{Ballot, Call, Epoch, ListPage, ListRequest, Reply, Request};
+use crate::caspaxos::{
+    AcceptorStatus, Ballot, Call, ListKind, ListPage, ListRequest, Reply, Request, Standing,
+};
 use crate::kv::Key;
 
 /// What a batch has read and changed so far. Later calls see what earlier ones
@@ -17,7 +19,7 @@ use crate::kv::Key;
 pub struct Batch<'a> {
     acceptor: &'a Acceptor,
     directory: &'a Path,
-    least: Epoch,
+    standing: Standing,
     overlay: BTreeMap<Key, Overlaid>,
 }
 
@@ -25,6 +27,8 @@ pub struct Batch<'a> {
 #[derive(Default)]
 struct Overlaid {
     register: Register,
+    /// Whether it was so before the batch.
+    was_dead: bool,
     is_changed: bool,
 }
 
@@ -32,29 +36,31 @@ struct Overlaid {
 pub struct Changes {
     /// The registers that changed.
     pub registers: Vec<(Key, Register)>,
-    /// The least epoch, if it was raised.
-    pub least: Option<Epoch>,
+    /// Keys that are dead from now on, or not any more.
+    pub dead: Vec<(Key, bool)>,
+    /// The standing, if it changed.
+    pub standing: Option<Standing>,
 }
 
 impl Changes {
     /// True when there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.registers.is_empty() && self.least.is_none()
+        self.registers.is_empty() && self.standing.is_none()
     }
 }
 
 impl<'a> Batch<'a> {
     /// A batch that has changed nothing yet.
     pub fn new(acceptor: &'a Acceptor, directory: &'a Path) -> Self {
-        Batch { acceptor, directory, least: acceptor.least, overlay: BTreeMap::new() }
+        let standing = acceptor.standing.clone();
+        Batch { acceptor, directory, standing, overlay: BTreeMap::new() }
     }
 
     /// Serves one call; the reply holds once the changes are durable.
     pub fn serve(&mut self, call: &Call) -> Result<Reply, StoreError> {
-        if call.epoch < self.least {
-            return Ok(Reply::Fenced { least: self.least });
+        if let Some(reply) = self.standing.admit(call) {
+            return Ok(reply);
         }
-        self.least = call.epoch;
         match &call.request {
             Request::Prepare { key, ballot } => {
                 self.step(key, *ballot, |register| acceptor::prepare(register, *ballot))
@@ -64,17 +70,55 @@ impl<'a> Batch<'a> {
                 self.step(key, *ballot, step)
             }
             Request::Read { key } => self.step(key, Ballot::ZERO, acceptor::read),
-            Request::List(request) => Ok(Reply::Listed(self.list(request)?)),
+            Request::Remove { key, accepted, floor } => self
+                .step(key, Ballot::ZERO, |register| acceptor::remove(register, *accepted, *floor)),
+            Request::List(request) => Ok(Reply::Listed(match request.kind {
+                ListKind::Accepted => self.list(request)?,
+                ListKind::Dead => self.list_dead(request)?,
+            })),
+            Request::Raise { fence } => Ok(self.standing.raise(fence)),
+            Request::Enrol { fence } => {
+                let holds_registers = self.holds_registers()?;
+                Ok(self.standing.enrol(fence, holds_registers))
+            }
+            Request::Wipe => {
+                self.standing.is_enrolled = false;
+                Ok(Reply::Wiped)
+            }
+            Request::Status => Ok(Reply::Status(self.status()?)),
         }
+    }
+
+    fn holds_registers(&self) -> Result<bool, StoreError> {
+        let is_empty = self.acceptor.registers.is_empty();
+        let is_empty = is_empty.map_err(|error| unreadable(self.directory, "", error))?;
+        Ok(!is_empty || self.overlay.values().any(|overlaid| !overlaid.register.is_new()))
+    }
+
+    /// Of the registers it counts those before the batch.
+    fn status(&self) -> Result<AcceptorStatus, StoreError> {
+        let dead = self.acceptor.dead.len();
+        let dead = dead.map_err(|error| unreadable(self.directory, "", error))?;
+        Ok(AcceptorStatus {
+            fence: self.standing.fence.clone(),
+            is_enrolled: self.standing.is_enrolled,
+            registers: self.acceptor.registers.approximate_len() as u64,
+            dead: dead as u64,
+        })
     }
 
     /// What has to be durable before the replies are sent.
     pub fn into_changes(self) -> Changes {
-        let changed = self.overlay.into_iter().filter(|(_, overlaid)| overlaid.is_changed);
-        Changes {
-            registers: changed.map(|(key, overlaid)| (key, overlaid.register)).collect(),
-            least: (self.least != self.acceptor.least).then_some(self.least),
+        let mut changes = Changes { registers: Vec::new(), dead: Vec::new(), standing: None };
+        for (key, overlaid) in self.overlay.into_iter().filter(|(_, one)| one.is_changed) {
+            let is_dead = overlaid.register.is_dead();
+            if is_dead != overlaid.was_dead {
+                changes.dead.push((key.clone(), is_dead));
+            }
+            changes.registers.push((key, overlaid.register));
         }
+        changes.standing = (self.standing != self.acceptor.standing).then_some(self.standing);
+        changes
     }
 
     fn step(
@@ -86,14 +130,9 @@ impl<'a> Batch<'a> {
         let overlaid = match self.overlay.entry(key.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let bytes = self.acceptor.registers.get(key.as_str());
-                let bytes =
-                    bytes.map_err(|error| unreadable(self.directory, key.as_str(), error))?;
-                let register = match bytes {
-                    None => Register::default(),
-                    Some(bytes) => decode(self.directory, key.as_str(), &bytes)?,
-                };
-                entry.insert(Overlaid { register, is_changed: false })
+                let register = stored(self.acceptor, self.directory, key)?;
+                let was_dead = register.is_dead();
+                entry.insert(Overlaid { register, was_dead, is_changed: false })
             }
         };
         let step = step(&overlaid.register);
@@ -101,9 +140,29 @@ impl<'a> Batch<'a> {
             super::log_alarm(key, ballot, &self.directory.display());
         }
         if let Some(register) = step.write {
-            *overlaid = Overlaid { register, is_changed: true };
+            overlaid.register = register;
+            overlaid.is_changed = true;
         }
         Ok(step.reply)
+    }
+
+    /// The dead as they were before the batch, and are still.
+    fn list_dead(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        let (least, is_excluded) = page::lower_bound(request);
+        let from = if is_excluded { Bound::Excluded(least) } else { Bound::Included(least) };
+        let mut page = PageBuilder::new(request);
+        for guard in self.acceptor.dead.range::<&str, _>((from, Bound::Unbounded)) {
+            let key = guard.key().map_err(|error| unreadable(self.directory, least, error))?;
+            if page.is_full() || !key.starts_with(request.prefix.as_bytes()) {
+                break;
+            }
+            let key = parse_key(self.directory, "dead", &key)?;
+            match self.overlay.get(&key) {
+                Some(overlaid) => page.push(&key, &overlaid.register),
+                None => page.push(&key, &stored(self.acceptor, self.directory, &key)?),
+            }
+        }
+        Ok(page.build())
     }
 
     /// Merges what is on disk with what the batch has changed.
@@ -155,17 +214,28 @@ impl<'a> Batch<'a> {
         if !key.starts_with(prefix.as_bytes()) {
             return Ok(None);
         }
-        let text = std::str::from_utf8(&key).ok();
-        let Some(key) = text.and_then(|text| Key::try_from(text).ok()) else {
-            let key = String::from_utf8_lossy(&key);
-            return Err(broken(
-                self.directory,
-                format!("keyspace registers has no key like {key:?}"),
-            ));
-        };
+        let key = parse_key(self.directory, "registers", &key)?;
         let register = decode(self.directory, key.as_str(), &bytes)?;
         Ok(Some((key, register)))
     }
+}
+
+/// The register as it is on disk.
+fn stored(acceptor: &Acceptor, directory: &Path, key: &Key) -> Result<Register, StoreError> {
+    let bytes = acceptor.registers.get(key.as_str());
+    let bytes = bytes.map_err(|error| unreadable(directory, key.as_str(), error))?;
+    match bytes {
+        None => Ok(Register::default()),
+        Some(bytes) => decode(directory, key.as_str(), &bytes),
+    }
+}
+
+fn parse_key(directory: &Path, keyspace: &str, bytes: &[u8]) -> Result<Key, StoreError> {
+    let key = std::str::from_utf8(bytes).ok().and_then(|text| Key::try_from(text).ok());
+    key.ok_or_else(|| {
+        let key = String::from_utf8_lossy(bytes);
+        broken(directory, format!("keyspace {keyspace} has no key like {key:?}"))
+    })
 }
 
 fn decode(directory: &Path, key: &str, bytes: &[u8]) -> Result<Register, StoreError> {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::caspaxos::{AcceptorId, Epoch};
+use super::encoding;
+use crate::caspaxos::{AcceptorId, Standing};
 
 /// Whose registers a directory holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -237,18 +238,20 @@ pub fn open_keyspace(
         .map_err(|error| failed(directory, &format!("opening keyspace {name}"), error))
 }
 
-/// The keyspaces of an acceptor, and its least epoch.
+/// The keyspaces of an acceptor, and its standing.
 pub struct Acceptor {
     /// Key to register.
     pub registers: Keyspace,
+    /// The keys of those registers that hold no live record, by themselves.
+    pub dead: Keyspace,
     /// The facts of the acceptor as a whole, by name.
     pub meta: Keyspace,
-    /// The least epoch that is served.
-    pub least: Epoch,
+    /// Where it stands towards the cluster.
+    pub standing: Standing,
 }
 
-/// Where [`Acceptor::meta`] keeps the least epoch: eight bytes, big-endian.
-pub const LEAST_EPOCH: &str = "least_epoch";
+/// Where [`Acceptor::meta`] keeps the standing.
+pub const STANDING: &str = "standing";
 const META_FORMAT: &str = "format";
 const META_CLUSTER: &str = "cluster";
 
@@ -262,17 +265,18 @@ pub fn open_acceptor(
     let failed = |what: &str, error| failed(directory, what, error);
     let meta = open_keyspace(database, directory, "meta", keyspace_options)?;
     let registers = open_keyspace(database, directory, "registers", keyspace_options)?;
+    let dead = open_keyspace(database, directory, "dead", keyspace_options)?;
     claim(database, directory, &meta, &[&registers], wanted.into())?;
-    let least = meta.get(LEAST_EPOCH).map_err(|error| failed("reading the least epoch", error))?;
-    let least = match least.as_deref().map(<[u8; 8]>::try_from) {
-        None => Epoch::default(),
-        Some(Ok(bytes)) => Epoch(u64::from_be_bytes(bytes)),
-        Some(Err(_)) => {
-            let why = "the least epoch in keyspace meta is damaged".into();
+    let stored = meta.get(STANDING).map_err(|error| failed("reading its standing", error))?;
+    let standing = match stored.as_deref().map(encoding::decode) {
+        None => Standing::default(),
+        Some(Ok(standing)) => standing,
+        Some(Err(why)) => {
+            let why = format!("the standing in keyspace meta is damaged: {why}");
             return Err(OpenError::Failed { directory: directory.display().to_string(), why });
         }
     };
-    Ok(Acceptor { registers, meta, least })
+    Ok(Acceptor { registers, dead, meta, standing })
 }
 
 /// Checks that the keyspaces belong to `wanted`, as keyspace `facts` says, and

@@ -6,23 +6,24 @@ use std::collections::BTreeMap;
 use super::page::PageBuilder;
 use super::{AcceptorStore, StoreError, log_alarm};
 use crate::caspaxos::acceptor::{self, Register, Step};
-use crate::caspaxos::{Ballot, Call, Epoch, ListPage, ListRequest, Reply, Request};
+use crate::caspaxos::{
+    AcceptorStatus, Ballot, Call, ListKind, ListPage, ListRequest, Reply, Request, Standing,
+};
 use crate::kv::Key;
 
 /// An acceptor's memory that forgets. An acceptor that answers from it breaks
 /// its promises when it restarts: use it in tests only.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct MemoryStore {
     registers: BTreeMap<Key, Register>,
-    least: Epoch,
+    standing: Standing,
 }
 
 impl MemoryStore {
     fn serve_one(&mut self, call: &Call) -> Reply {
-        if call.epoch < self.least {
-            return Reply::Fenced { least: self.least };
+        if let Some(reply) = self.standing.admit(call) {
+            return reply;
         }
-        self.least = call.epoch;
         match &call.request {
             Request::Prepare { key, ballot } => {
                 self.step(key, *ballot, |register| acceptor::prepare(register, *ballot))
@@ -32,7 +33,25 @@ impl MemoryStore {
                 self.step(key, *ballot, step)
             }
             Request::Read { key } => self.step(key, Ballot::ZERO, acceptor::read),
+            Request::Remove { key, accepted, floor } => self
+                .step(key, Ballot::ZERO, |register| acceptor::remove(register, *accepted, *floor)),
             Request::List(request) => Reply::Listed(self.list(request)),
+            Request::Raise { fence } => self.standing.raise(fence),
+            Request::Enrol { fence } => {
+                let holds_registers = !self.registers.is_empty();
+                self.standing.enrol(fence, holds_registers)
+            }
+            Request::Wipe => {
+                self.registers.clear();
+                self.standing.is_enrolled = false;
+                Reply::Wiped
+            }
+            Request::Status => Reply::Status(AcceptorStatus {
+                fence: self.standing.fence.clone(),
+                is_enrolled: self.standing.is_enrolled,
+                registers: self.registers.len() as u64,
+                dead: self.registers.values().filter(|register| register.is_dead()).count() as u64,
+            }),
         }
     }
 
@@ -43,7 +62,10 @@ impl MemoryStore {
             log_alarm(key, ballot, &"memory");
         }
         if let Some(register) = step.write {
-            self.registers.insert(key.clone(), register);
+            match register.is_new() {
+                true => self.registers.remove(key),
+                false => self.registers.insert(key.clone(), register),
+            };
         }
         step.reply
     }
@@ -54,7 +76,12 @@ impl MemoryStore {
             key.as_str().starts_with(&request.prefix)
                 && request.after.as_ref().is_none_or(|after| key > after)
         };
-        for (key, register) in self.registers.iter().filter(|(key, _)| is_wanted(key)) {
+        let is_listed = |register: &Register| match request.kind {
+            ListKind::Accepted => true,
+            ListKind::Dead => register.is_dead(),
+        };
+        let wanted = self.registers.iter().filter(|(key, _)| is_wanted(key));
+        for (key, register) in wanted.filter(|(_, register)| is_listed(register)) {
             if page.is_full() {
                 break;
             }

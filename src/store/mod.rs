@@ -22,6 +22,7 @@
 //! sends to one that fell behind is a file of its own: [`SnapshotWriter`],
 //! [`SnapshotReceiver`], [`SnapshotReader`].
 
+mod configuration_file;
 mod disk;
 mod embedded;
 mod embedded_batch;
@@ -36,6 +37,7 @@ mod snapshot_file;
 mod snapshot_receiver;
 
 pub use self::redis::{RedisError, RedisStore};
+pub use configuration_file::{ConfigurationFileError, read_configuration, write_configuration};
 pub use disk::{Disk, Durability, Pair, Space, View, Writes};
 pub use embedded::EmbeddedStore;
 pub use embedded_open::{Identity, OpenError, ReplicaIdentity, open_database};

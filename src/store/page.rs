@@ -1,7 +1,7 @@
 //! One page of a listing, filled in key order.
 
 use crate::caspaxos::acceptor::Register;
-use crate::caspaxos::{ListEntry, ListPage, ListRequest};
+use crate::caspaxos::{ListEntry, ListKind, ListPage, ListRequest};
 use crate::kv::Key;
 
 /// The most that one page holds, whatever was asked for: a page and the entry
@@ -26,12 +26,14 @@ pub struct PageBuilder {
     page: ListPage,
     bytes: usize,
     limit_bytes: usize,
+    kind: ListKind,
 }
 
 impl PageBuilder {
     /// An empty page.
     pub fn new(request: &ListRequest) -> Self {
-        PageBuilder { page: ListPage::default(), bytes: 0, limit_bytes: limit_bytes(request) }
+        let limit_bytes = limit_bytes(request);
+        PageBuilder { page: ListPage::default(), bytes: 0, limit_bytes, kind: request.kind }
     }
 
     /// True once no more registers are wanted.
@@ -39,10 +41,14 @@ impl PageBuilder {
         self.page.more_after.is_some()
     }
 
-    /// Takes in the next register; where nothing was accepted, it counts for
-    /// the length of the page but is not shown.
+    /// Takes in the next register; one of another kind counts for the length
+    /// of the page but is not shown.
     pub fn push(&mut self, key: &Key, register: &Register) {
-        if register.accepted.is_zero() {
+        let is_shown = match self.kind {
+            ListKind::Accepted => !register.accepted.is_zero(),
+            ListKind::Dead => register.is_dead(),
+        };
+        if !is_shown {
             self.bytes += ListEntry::OVERHEAD_BYTES;
         } else {
             let record = register.value.record.clone();

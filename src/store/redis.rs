@@ -179,6 +179,20 @@ impl RedisStore {
         calls.iter().zip(answers).map(reply).collect()
     }
 
+    /// Wipes step by step, so that no step keeps others waiting for long.
+    fn wipe(&self, connection: &mut Connection, call: &Call) -> Result<Reply, StoreError> {
+        let failed = |why| StoreError::from(unreachable(&self.address, why));
+        loop {
+            let command = self.scripts.command(&self.names, call, Naming::Text);
+            let answer = run(connection, std::iter::once(command));
+            let answer = answer.and_then(|mut answers| answers.remove(0));
+            let answer = answer.map_err(|error| failed(error.to_string()))?;
+            if !scripts::is_wiping(&answer) {
+                return self.read(call, answer).map_err(failed);
+            }
+        }
+    }
+
     fn read(&self, call: &Call, answer: Value) -> Result<Reply, String> {
         let answer = scripts::parse(answer)?;
         if let (true, Request::Accept { key, ballot, .. }) = (answer.is_alarm, &call.request) {
@@ -191,7 +205,19 @@ impl RedisStore {
 impl AcceptorStore for RedisStore {
     fn serve(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError> {
         let mut connection = self.take_connection()?;
-        let replies = self.serve_on(&mut connection, calls)?;
+        let mut replies = Vec::with_capacity(calls.len());
+        for calls in
+            calls.chunk_by(|a, b| (a.request == Request::Wipe) == (b.request == Request::Wipe))
+        {
+            match calls {
+                [call, ..] if call.request == Request::Wipe => {
+                    for call in calls {
+                        replies.push(self.wipe(&mut connection, call)?);
+                    }
+                }
+                calls => replies.extend(self.serve_on(&mut connection, calls)?),
+            }
+        }
         self.link = Link::Up(connection);
         Ok(replies)
     }

@@ -20,7 +20,7 @@ use crate::caspaxos::{self, AcceptorId};
 use crate::raft::{self, ReplicaId};
 
 /// The version of the format; a node refuses any other.
-pub const WIRE_VERSION: u8 = 3;
+pub const WIRE_VERSION: u8 = 4;
 
 /// The most calls in one batch.
 pub const MAX_BATCH_CALLS: usize = 256;
@@ -180,12 +180,18 @@ pub fn call_bytes(call: &caspaxos::Call) -> usize {
             let after = list.after.as_ref().map_or(0, |key| key.as_str().len());
             FRAME_BYTES + list.prefix.len() + after
         }
+        Request::Remove { key, .. } => FRAME_BYTES + key.as_str().len(),
+        Request::Raise { .. } | Request::Enrol { .. } => FENCE_BYTES,
+        Request::Wipe | Request::Status => FRAME_BYTES,
     }
 }
 
 /// No less than what a message takes besides its keys and values: ballots,
 /// indices and a full lineage.
 const FRAME_BYTES: usize = 1024;
+
+/// No less than what a fence takes, with the configuration of a cluster.
+const FENCE_BYTES: usize = 8 << 10;
 
 fn reply_bytes(reply: &caspaxos::Reply) -> usize {
     use crate::caspaxos::Reply;
@@ -195,6 +201,12 @@ fn reply_bytes(reply: &caspaxos::Reply) -> usize {
             Reply::Prepared { value, .. } => value.size_bytes(),
             Reply::WasRead { record, .. } => value_bytes(&record.value),
             Reply::Listed(page) => page.entries.iter().map(|entry| entry.bytes()).sum(),
-            Reply::Accepted | Reply::Conflict { .. } | Reply::Fenced { .. } => 0,
+            Reply::Fenced(_) | Reply::Raised { .. } | Reply::Status(_) => FENCE_BYTES,
+            Reply::Accepted
+            | Reply::Conflict { .. }
+            | Reply::NotEnrolled
+            | Reply::NotEmpty
+            | Reply::Removed { .. }
+            | Reply::Wiped => 0,
         }
 }

@@ -3,7 +3,7 @@ use openraft::raft::{AppendEntriesRequest, VoteRequest};
 
 use super::*;
 use crate::caspaxos::{
-    Ballot, Call, Epoch, Lineage, ListEntry, ListPage, ProposerId, Reply, Request, Value,
+    Age, Ballot, Call, Epoch, Lineage, ListEntry, ListPage, ProposerId, Reply, Request, Value,
 };
 use crate::kv::{
     Command, Compare, Key, MAX_VALUE_BYTES, Memory, Record, RequestId, Submission, apply_once,
@@ -28,7 +28,7 @@ fn to_acceptor() -> Batch {
         Request::Accept { key: key.clone(), ballot: ballot(4), value, next: ballot(5) },
         Request::Read { key },
     ];
-    let calls = requests.map(|request| Call { epoch: Epoch(1), request }).into();
+    let calls = requests.map(|request| Call { epoch: Epoch(1), age: Age(2), request }).into();
     let to = AcceptorId::from("a1");
     batch(BatchCalls::Acceptor { to, calls })
 }
@@ -83,20 +83,20 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A change of the format must come with a new [`WIRE_VERSION`].
 #[test]
-fn the_format_is_that_of_version_3() {
-    let golden = "030464656d6f027031e807\
+fn the_format_is_that_of_version_4() {
+    let golden = "040464656d6f027031e807\
                   0002613103\
-                  0100016b0402703100\
-                  01\
-                  01016b040270310001017602020001010302703100\
+                  010200016b0402703100\
+                  010201016b040270310001017602020001010302703100\
                   0103633a31c2aab5db86a7b6f6f70100000101\
-                  0205027031000102016b";
+                  020502703100\
+                  010202016b";
     assert_eq!(hex(&encode(&to_acceptor())), golden);
 }
 
 #[test]
 fn so_is_that_of_a_batch_for_a_replica() {
-    let golden = "030464656d6f027031e807\
+    let golden = "040464656d6f027031e807\
                   01010205\
                   00030101010103070303080003090100016b01017603\
                   0a0102016b0503633a31010306\

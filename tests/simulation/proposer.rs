@@ -66,7 +66,11 @@ impl SimProposer {
         }
         let reply = match &event {
             Event::Replied { reply, .. } => reply.clone(),
-            Event::Submitted { .. } | Event::TimerFired { .. } => None,
+            Event::Submitted { .. }
+            | Event::Told(_)
+            | Event::Reconfigure { .. }
+            | Event::Collect { .. }
+            | Event::TimerFired { .. } => None,
         };
         let mut effects = Vec::new();
         self.proposer.handle(now, event, &mut effects);
@@ -86,7 +90,10 @@ impl SimProposer {
                         proposed = Some((key, *ballot, value));
                     }
                 }
-                Effect::SetTimer { .. } => {}
+                Effect::SetTimer { .. }
+                | Effect::Configured(_)
+                | Effect::Reconfigured { .. }
+                | Effect::Collected { .. } => {}
             }
         }
         if let Some((key, ballot, value)) = proposed {

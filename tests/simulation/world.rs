@@ -370,6 +370,7 @@ impl World {
                     self.plan(after + 1, Happening::Timer { proposer, life, token });
                 }
                 Effect::Answer { id, result } => self.on_answer(id, result),
+                Effect::Configured(_) | Effect::Reconfigured { .. } | Effect::Collected { .. } => {}
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gryadka::caspaxos::{Ballot, Epoch, Reply, Request, Value};
+use gryadka::caspaxos::{Ballot, Epoch, Fence, Reply, Request, Value};
 
 use crate::Case;
 use crate::log_capture::errors_with;
@@ -183,8 +183,11 @@ fn batch_sees_itself(subject: &mut dyn Subject) {
 }
 
 fn epochs_fence(subject: &mut dyn Subject) {
-    let fenced = |least| Reply::Fenced { least: Epoch(least) };
+    let fenced = |epoch| Reply::Fenced(Fence { epoch: Epoch(epoch), ..Fence::default() });
     let put_in = |epoch, counter, text| in_epoch(epoch, put("k", counter, text).request);
+    // Nobody but the founders is asked before it is enrolled.
+    assert_eq!(subject.ask(put_in(10, 1, "a")), Reply::NotEnrolled);
+    subject.ask(prepare("k", ballot(1)));
     assert_eq!(subject.ask(put_in(10, 1, "a")), Reply::Accepted);
     assert_eq!(subject.ask(put_in(9, 2, "b")), fenced(10));
     // Whatever kind of call meets a newer epoch raises the least.

@@ -1,6 +1,8 @@
 //! Whatever was answered is still true after a crash (rule 3).
 
-use gryadka::caspaxos::{Ballot, Epoch, Reply, Value};
+use gryadka::caspaxos::{
+    Age, Ballot, Batch, Configuration, Epoch, Fence, Floor, Place, Reply, Request, Value,
+};
 
 use crate::Case;
 use crate::subject::*;
@@ -9,6 +11,9 @@ pub const CASES: &[Case] = &[
     ("promises and values survive a crash", registers_survive),
     ("the least epoch survives a crash", epoch_survives),
     ("the index of keys survives a crash", listing_survives),
+    ("the fence survives a crash", fence_survives),
+    ("removals survive a crash", removals_survive),
+    ("one that was wiped is enrolled as a new one", a_wipe_survives),
 ];
 
 fn registers_survive(subject: &mut dyn Subject) {
@@ -40,9 +45,9 @@ fn registers_survive(subject: &mut dyn Subject) {
 }
 
 fn epoch_survives(subject: &mut dyn Subject) {
-    subject.ask(in_epoch(10, read("k").request));
+    subject.serve(&[read("k"), in_epoch(10, read("k").request)]);
     subject.crash();
-    let fenced = |least| Reply::Fenced { least: Epoch(least) };
+    let fenced = |epoch| Reply::Fenced(Fence { epoch: Epoch(epoch), ..Fence::default() });
     assert_eq!(subject.ask(in_epoch(9, read("k").request)), fenced(10));
     subject.ask(in_epoch(12, put("k", 1, "a").request));
     subject.crash();
@@ -56,4 +61,88 @@ fn listing_survives(subject: &mut dyn Subject) {
     assert_eq!(page(before.clone()).entries.len(), 2);
     subject.crash();
     assert_eq!(subject.ask(list("d/", None, u32::MAX)), before);
+}
+
+fn fence_survives(subject: &mut dyn Subject) {
+    let mut configuration = Configuration::uniform(Epoch(7), &["a1".into(), "ü".into()], 1, 2);
+    configuration.places.insert("ü".into(), Place::Peer { url: "http://[::1]:1".into() });
+    let floor = Floor { counter: u64::MAX, index: 1 << 60 };
+    let collected = Batch(vec![1, u64::MAX]);
+    let fence = Fence {
+        epoch: Epoch(8),
+        configuration: Some(configuration),
+        age: Age(3),
+        floor,
+        collected,
+    };
+    subject.ask(read("k"));
+    let raise = |fence: &Fence| in_epoch(8, Request::Raise { fence: fence.clone() });
+    let raised = |is_aged| Reply::Raised { is_aged, fence: fence.clone() };
+    assert_eq!(subject.ask(raise(&fence)), raised(true));
+    for _ in 0..2 {
+        subject.crash();
+        assert_eq!(subject.ask(in_epoch(7, read("k").request)), Reply::Fenced(fence.clone()));
+        let young = of_age(2, in_epoch(8, read("k").request));
+        assert_eq!(subject.ask(young), Reply::Fenced(fence.clone()));
+        let known = of_age(3, in_epoch(8, read("k").request));
+        assert!(matches!(subject.ask(known), Reply::WasRead { .. }));
+        assert_eq!(subject.ask(of_age(3, raise(&fence))), raised(false));
+        // Lower parts change nothing.
+        let lower = Fence { epoch: Epoch(9), ..Fence::default() };
+        let Reply::Raised { is_aged: false, fence: now } = subject.ask(of_age(3, raise(&lower)))
+        else {
+            panic!("not raised");
+        };
+        assert_eq!(now, Fence { epoch: now.epoch, ..fence.clone() });
+        if now.epoch == Epoch(9) {
+            return;
+        }
+    }
+}
+
+fn removals_survive(subject: &mut dyn Subject) {
+    let gone = accept("k", ballot(4), tombstone(ballot(4)), ballot(4));
+    subject.serve(&[put("k", 3, "a"), gone, prepare("l", ballot(1)), put("m", 1, "b")]);
+    let dead = |subject: &mut dyn Subject| -> Vec<String> {
+        let page = page(subject.ask(list_dead("", None, u32::MAX)));
+        page.entries.iter().map(|entry| entry.key.to_string()).collect()
+    };
+    assert_eq!(dead(subject), ["k", "l"]);
+    subject.crash();
+    assert_eq!(dead(subject), ["k", "l"]);
+    let removed = |is_gone| Reply::Removed { is_gone };
+    assert_eq!(subject.ask(remove("k", ballot(4), 3)), removed(false));
+    assert_eq!(subject.ask(remove("k", ballot(4), 4)), removed(true));
+    assert_eq!(subject.ask(remove("m", ballot(1), 9)), removed(false));
+    subject.crash();
+    assert_eq!(dead(subject), ["l"]);
+    assert_eq!(subject.ask(remove("k", ballot(4), 4)), removed(true));
+    // It knows nothing of what was.
+    let prepared = Reply::Prepared { accepted: Ballot::ZERO, value: Value::default() };
+    assert_eq!(subject.ask(prepare("k", ballot(1))), prepared);
+    assert_eq!(dead(subject), ["k", "l"]);
+    assert_eq!(subject.ask(put("k", 1, "again")), Reply::Accepted);
+    assert_eq!(dead(subject), ["l"]);
+}
+
+fn a_wipe_survives(subject: &mut dyn Subject) {
+    let fence = Fence { epoch: Epoch(5), age: Age(2), ..Fence::default() };
+    let enrol = in_epoch(5, Request::Enrol { fence: fence.clone() });
+    subject.serve(&[put("k", 1, "a"), prepare("l", ballot(1))]);
+    assert_eq!(subject.ask(enrol.clone()), Reply::NotEmpty);
+    let again = in_epoch(5, put("m", 1, "b").request);
+    let replies = subject.serve(&[again.clone(), in_epoch(5, Request::Wipe), again.clone()]);
+    assert_eq!(replies, [Reply::Accepted, Reply::Wiped, Reply::NotEnrolled]);
+    subject.crash();
+    assert_eq!(subject.ask(again.clone()), Reply::NotEnrolled);
+    assert!(matches!(subject.ask(read("k")), Reply::Fenced(_)), "it remembers the epoch");
+    assert!(matches!(subject.ask(enrol.clone()), Reply::Raised { is_aged: true, .. }));
+    subject.crash();
+    assert!(matches!(subject.ask(again.clone()), Reply::Fenced(_)));
+    let none = was_read(Ballot::ZERO, Value::default());
+    assert_eq!(subject.ask(of_age(2, in_epoch(5, read("k").request))), none);
+    let Reply::Status(status) = subject.ask(in_epoch(0, Request::Status)) else {
+        panic!("no status");
+    };
+    assert_eq!((status.is_enrolled, status.fence, status.dead), (true, fence, 0));
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gryadka::caspaxos::{
-    AcceptorId, Ballot, Call, Epoch, Incarnation, Lineage, ListPage, ListRequest, Reply, Request,
-    Value,
+    AcceptorId, Age, Ballot, Call, Epoch, Incarnation, Lineage, ListKind, ListPage, ListRequest,
+    Reply, Request, Value,
 };
 use gryadka::kv::{Command, Key, Memory, Record, RequestId, Submission, apply_once};
 use gryadka::store::{AcceptorStore, EmbeddedStore, Identity, MemoryStore, RedisStore, StoreError};
@@ -180,11 +180,26 @@ pub fn read(key_text: &str) -> Call {
 
 pub fn list(prefix: &str, after: Option<&str>, limit_bytes: u32) -> Call {
     let after = after.map(key);
-    in_epoch(0, Request::List(ListRequest { prefix: prefix.into(), after, limit_bytes }))
+    let kind = ListKind::Accepted;
+    in_epoch(0, Request::List(ListRequest { kind, prefix: prefix.into(), after, limit_bytes }))
+}
+
+/// The registers without a live record.
+pub fn list_dead(prefix: &str, after: Option<&str>, limit_bytes: u32) -> Call {
+    let (kind, after) = (ListKind::Dead, after.map(key));
+    in_epoch(0, Request::List(ListRequest { kind, prefix: prefix.into(), after, limit_bytes }))
+}
+
+pub fn remove(key_text: &str, accepted: Ballot, floor: u64) -> Call {
+    in_epoch(0, Request::Remove { key: key(key_text), accepted, floor })
+}
+
+pub fn of_age(age: u64, call: Call) -> Call {
+    Call { age: Age(age), ..call }
 }
 
 pub fn in_epoch(epoch: u64, request: Request) -> Call {
-    Call { epoch: Epoch(epoch), request }
+    Call { epoch: Epoch(epoch), age: Age(0), request }
 }
 
 pub fn conflict(seen: Ballot) -> Reply {

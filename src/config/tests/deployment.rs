@@ -73,15 +73,10 @@ fn what_is_written_is_read_back() {
 
 #[test]
 fn read_is_the_prepare_quorum_and_write_the_accept_quorum() {
-    let node = good(&edited(
-        GOOD,
-        &[
-            ("/actors/proposer/quorum", Some(json!({"read": 1, "write": 3}))),
-            ("/actors/proposer/epoch", Some(json!(7))),
-        ],
-    ));
+    let node =
+        good(&edited(GOOD, &[("/actors/proposer/quorum", Some(json!({"read": 1, "write": 3})))]));
     let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
-    assert_eq!(node.configuration(), Some(Configuration::uniform(Epoch(7), &ids, 1, 3)));
+    assert_eq!(node.configuration(), Some(Configuration::uniform(Epoch(1), &ids, 1, 3)));
     assert_eq!(good(CLIENT).configuration(), None);
 }
 
@@ -322,10 +317,6 @@ fn quorums_and_acceptors_must_fit() {
             (
                 &[("/actors/proposer/quorum/write", Some(json!(1)))],
                 "actors.proposer.quorum: read 2 and write 1 need not meet among 3 acceptors; read + write must be greater than 3",
-            ),
-            (
-                &[("/actors/proposer/epoch", Some(json!(0)))],
-                "actors.proposer.epoch: is 0; use 1 or more",
             ),
             (
                 &[("/actors/proposer/acceptors", Some(json!([])))],

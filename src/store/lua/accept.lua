@@ -2,9 +2,10 @@
 -- higher ballot is promised or one at least as high is accepted. The same
 -- value under the same ballot is a message that came twice; another value
 -- under the same ballot is an alarm.
--- ARGV: 2 the ballot, 3 the ballot to promise, 4 the value, 5 the key.
+-- ARGV: 3 the ballot, 4 the ballot to promise, 5 the value, 6 the key, 7 whether
+-- the record is live.
 
-local ballot, next_ballot, value = ARGV[2], ARGV[3], ARGV[4]
+local ballot, next_ballot, value, key = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local promise, accepted = ballots()
 if ballot == accepted and ballot ~= ZERO then
   if value == redis.call('HGET', KEYS[1], 'value') then
@@ -22,5 +23,10 @@ if below(promise, ballot) then
   promise = ballot
 end
 redis.call('HSET', KEYS[1], 'promise', promise, 'accepted', ballot, 'value', value)
-redis.call('ZADD', KEYS[2], 0, ARGV[5])
+redis.call('ZADD', KEYS[2], 0, key)
+if ARGV[7] == 'live' then
+  redis.call('ZREM', KEYS[4], key)
+else
+  redis.call('ZADD', KEYS[4], 0, key)
+end
 return { 'accepted' }

@@ -6,12 +6,15 @@
 -- stands for the zero ballot, or for no value.
 --
 -- KEYS: 1 the register, 2 the sorted set of the keys with an accepted value,
---       3 the least epoch.
--- ARGV: 1 the epoch of the proposer as 20 digits, then those of the step.
+--       3 the standing of the acceptor, a hash, 4 the sorted set of the keys
+--       whose registers hold no live record.
+-- ARGV: 1 the epoch of the proposer as 20 digits, 2 its age likewise, then
+--       those of the step.
 
 local ZERO = '00000000000000000000|                |0000000000000000'
+local ZERO_DIGITS = '00000000000000000000'
 
--- Whether a sorts below b, byte by byte. Lua's own < asks the locale, in which
+-- True when a sorts below b, byte by byte. Lua's own < asks the locale, in which
 -- the letters of a proposer's name may sort otherwise.
 local function below(a, b)
   if #a ~= #b then
@@ -39,12 +42,43 @@ local function conflict(promise, accepted, alarm)
   return { 'conflict', seen, alarm and 'alarm' or '' }
 end
 
--- The fence: older configurations are refused, a newer one becomes the least.
-local least = redis.call('GET', KEYS[3]) or '00000000000000000000'
-if below(ARGV[1], least) then
-  return { 'fenced', least }
-end
-if below(least, ARGV[1]) then
-  redis.call('SET', KEYS[3], ARGV[1])
+-- A field of the standing that holds digits.
+local function digits(name)
+  return redis.call('HGET', KEYS[3], name) or ZERO_DIGITS
 end
 
+-- Appends the fence to an answer.
+local function with_fence(answer)
+  for _, name in ipairs({ 'epoch', 'age', 'counter', 'index' }) do
+    answer[#answer + 1] = digits(name)
+  end
+  answer[#answer + 1] = redis.call('HGET', KEYS[3], 'collected') or ''
+  answer[#answer + 1] = redis.call('HGET', KEYS[3], 'configuration')
+  return answer
+end
+
+-- Raises a field of the standing; true when it was lower.
+local function raise(name, to)
+  if below(digits(name), to) then
+    redis.call('HSET', KEYS[3], name, to)
+    return true
+  end
+  return false
+end
+
+-- Raises the fence, as ARGV from the third on has it: epoch, age, the floor's
+-- counter and index, the epoch of the configuration and that, and the batch
+-- that raised the age.
+local function raise_fence()
+  local aged = raise('age', ARGV[4])
+  raise('epoch', ARGV[3])
+  raise('counter', ARGV[5])
+  raise('index', ARGV[6])
+  if raise('configuration_epoch', ARGV[7]) then
+    redis.call('HSET', KEYS[3], 'configuration', ARGV[8])
+  end
+  if aged then
+    redis.call('HSET', KEYS[3], 'collected', ARGV[9])
+  end
+  return with_fence({ 'raised', aged and 'aged' or '' })
+end

@@ -1,23 +1,25 @@
--- One page of the accepted values, in key order: their keys, ballots and
--- values, until they reach the limit. KEYS[1] is what the names of registers
--- begin with.
--- ARGV: 2 and 3 the bounds, as of ZRANGEBYLEX, 4 the limit in bytes.
+-- One page of registers, in key order: their keys, ballots and values, until
+-- they reach the limit. KEYS[1] is what the names of registers begin with.
+-- ARGV: 3 and 4 the bounds, as of ZRANGEBYLEX, 5 the limit in bytes, 6 which
+-- registers: accepted or dead.
 
 local CHUNK = 64 -- keys that are looked up at a time
 
-local from, limit = ARGV[2], tonumber(ARGV[4])
+local from, limit = ARGV[3], tonumber(ARGV[5])
+local set = ARGV[6] == 'dead' and KEYS[4] or KEYS[2]
 local reply, bytes = { 'listed', '' }, 0
 while true do
-  local keys = redis.call('ZRANGEBYLEX', KEYS[2], from, ARGV[3], 'LIMIT', 0, CHUNK)
+  local keys = redis.call('ZRANGEBYLEX', set, from, ARGV[4], 'LIMIT', 0, CHUNK)
   for _, key in ipairs(keys) do
     local fields = redis.call('HMGET', KEYS[1] .. key, 'accepted', 'value')
-    if not fields[1] or not fields[2] then
+    local accepted, value = fields[1], fields[2]
+    if set == KEYS[2] and not (accepted and value) then
       error('damaged: the index names a key that holds no value: ' .. key)
     end
     reply[#reply + 1] = key
-    reply[#reply + 1] = fields[1]
-    reply[#reply + 1] = fields[2]
-    bytes = bytes + 128 + #key + #fields[2] -- as ListEntry::OVERHEAD_BYTES
+    reply[#reply + 1] = accepted or ZERO
+    reply[#reply + 1] = value
+    bytes = bytes + 128 + #key + (value and #value or 0) -- as ListEntry::OVERHEAD_BYTES
     if bytes >= limit then
       reply[2] = 'more'
       return reply

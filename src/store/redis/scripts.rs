@@ -3,7 +3,8 @@
 use redis::{Cmd, Connection, RedisResult, Script, Value as RedisValue};
 
 use crate::caspaxos::{
-    Ballot, Call, Epoch, ListEntry, ListPage, ListRequest, Reply, Request, Value,
+    AcceptorStatus, Age, Ballot, Batch, Call, Epoch, Fence, Floor, ListEntry, ListKind, ListPage,
+    ListRequest, Reply, Request, Value,
 };
 use crate::kv::Key;
 use crate::store::{encoding, page};
@@ -14,18 +15,17 @@ pub struct Scripts {
     accept: Step,
     read: Step,
     list: Step,
+    remove: Step,
+    raise: Step,
+    enrol: Step,
+    wipe: Step,
+    status: Step,
 }
 
 /// A script by its text and by its hash.
 struct Step {
     text: &'static str,
     script: Script,
-}
-
-impl Step {
-    fn new(text: &'static str) -> Self {
-        Step { text, script: Script::new(text) }
-    }
 }
 
 /// How a command names its script.
@@ -44,8 +44,10 @@ pub struct Names {
     registers: String,
     /// The sorted set of the keys with an accepted value.
     index: String,
-    /// The least epoch.
-    epoch: String,
+    /// The standing of the acceptor.
+    standing: String,
+    /// The sorted set of the keys without a live record.
+    dead: String,
 }
 
 impl Names {
@@ -54,7 +56,8 @@ impl Names {
         Names {
             registers: format!("gryadka:{{{cluster}}}:r:"),
             index: format!("gryadka:{{{cluster}}}:index"),
-            epoch: format!("gryadka:{{{cluster}}}:epoch"),
+            standing: format!("gryadka:{{{cluster}}}:standing"),
+            dead: format!("gryadka:{{{cluster}}}:dead"),
         }
     }
 }
@@ -63,46 +66,55 @@ impl Scripts {
     /// The scripts of this version.
     pub fn new() -> Self {
         macro_rules! step {
-            ($file:literal) => {
-                Step::new(concat!(include_str!("../lua/common.lua"), include_str!($file)))
-            };
+            ($($file:literal),*) => {{
+                let text = concat!($(include_str!(concat!("../lua/", $file, ".lua"))),*);
+                Step { text, script: Script::new(text) }
+            }};
         }
         Scripts {
-            prepare: step!("../lua/prepare.lua"),
-            accept: step!("../lua/accept.lua"),
-            read: step!("../lua/read.lua"),
-            list: step!("../lua/list.lua"),
+            prepare: step!("common", "admit", "enrolled", "prepare"),
+            accept: step!("common", "admit", "enrolled", "accept"),
+            read: step!("common", "admit", "enrolled", "read"),
+            list: step!("common", "admit", "enrolled", "list"),
+            remove: step!("common", "admit", "enrolled", "remove"),
+            raise: step!("common", "admit", "enrolled", "raise"),
+            enrol: step!("common", "admit", "enrol"),
+            wipe: step!("common", "admit", "wipe"),
+            status: step!("common", "status"),
         }
     }
 
     /// Loads all of them, so that they can be named by their hashes.
     pub fn load(&self, connection: &mut Connection) -> RedisResult<()> {
-        let steps = [&self.prepare, &self.accept, &self.read, &self.list];
-        steps.iter().try_for_each(|step| step.script.load(connection).map(drop))
+        let registers = [&self.prepare, &self.accept, &self.read, &self.list, &self.remove];
+        let cluster = [&self.raise, &self.enrol, &self.wipe, &self.status];
+        registers.iter().chain(&cluster).try_for_each(|step| step.script.load(connection).map(drop))
     }
 
     /// The command that runs the step of a call.
     pub fn command(&self, names: &Names, call: &Call, naming: Naming) -> Cmd {
-        let epoch = format!("{:020}", call.epoch.0);
+        let digits = |number: u64| format!("{number:020}");
         let start = |step: &Step, register: String| {
             let mut command = match naming {
                 Naming::Hash => redis::cmd("EVALSHA").arg(step.script.get_hash()).clone(),
                 Naming::Text => redis::cmd("EVAL").arg(step.text).clone(),
             };
-            command.arg(3).arg(register).arg(&names.index).arg(&names.epoch).arg(&epoch);
+            command.arg(4).arg(register).arg(&names.index).arg(&names.standing).arg(&names.dead);
+            command.arg(digits(call.epoch.0)).arg(digits(call.age.0));
             command
         };
         let register = |key: &Key| format!("{}{key}", names.registers);
         match &call.request {
             Request::Prepare { key, ballot } => {
                 let mut command = start(&self.prepare, register(key));
-                command.arg(ballot.to_sortable());
+                command.arg(ballot.to_sortable()).arg(key.as_str());
                 command
             }
             Request::Accept { key, ballot, value, next } => {
                 let mut command = start(&self.accept, register(key));
                 command.arg(ballot.to_sortable()).arg(next.to_sortable());
                 command.arg(encoding::encode_with_memory(value)).arg(key.as_str());
+                command.arg(if value.record.is_live() { "live" } else { "dead" });
                 command
             }
             Request::Read { key } => start(&self.read, register(key)),
@@ -110,8 +122,33 @@ impl Scripts {
                 let mut command = start(&self.list, names.registers.clone());
                 let (from, to) = bounds(request);
                 command.arg(from).arg(to).arg(page::limit_bytes(request));
+                command.arg(match request.kind {
+                    ListKind::Accepted => "accepted",
+                    ListKind::Dead => "dead",
+                });
                 command
             }
+            Request::Remove { key, accepted, floor } => {
+                let mut command = start(&self.remove, register(key));
+                command.arg(accepted.to_sortable()).arg(digits(*floor)).arg(key.as_str());
+                command
+            }
+            Request::Raise { fence } | Request::Enrol { fence } => {
+                let is_raise = matches!(call.request, Request::Raise { .. });
+                let step = if is_raise { &self.raise } else { &self.enrol };
+                let mut command = start(step, names.registers.clone());
+                let Fence { epoch, configuration, age, floor, collected } = fence;
+                command.arg(digits(epoch.0)).arg(digits(age.0)).arg(digits(floor.counter));
+                command.arg(digits(floor.index));
+                let known = configuration.as_ref().map_or(0, |known| known.epoch.0);
+                command.arg(digits(known));
+                let text = configuration.as_ref().map(serde_json::to_vec);
+                let text = text.transpose().expect("a configuration can be written");
+                command.arg(text.unwrap_or_default()).arg(encoding::encode(collected));
+                command
+            }
+            Request::Wipe => start(&self.wipe, names.registers.clone()),
+            Request::Status => start(&self.status, names.registers.clone()),
         }
     }
 }
@@ -157,14 +194,30 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
             Reply::WasRead { accepted, record: fields.value()?.record }
         }
         "listed" => Reply::Listed(fields.page()?),
-        "fenced" => {
-            let digits = fields.text()?;
-            let least = digits.parse().map_err(|_| format!("the epoch {digits:?} is damaged"))?;
-            Reply::Fenced { least: Epoch(least) }
+        "fenced" => Reply::Fenced(fields.fence()?),
+        "raised" => {
+            let is_aged = fields.text()? == "aged";
+            Reply::Raised { is_aged, fence: fields.fence()? }
+        }
+        "not_enrolled" => Reply::NotEnrolled,
+        "not_empty" => Reply::NotEmpty,
+        "removed" => Reply::Removed { is_gone: fields.text()? == "gone" },
+        "wiped" => Reply::Wiped,
+        "status" => {
+            let fence = fields.fence()?;
+            let is_enrolled = !fields.text()?.is_empty();
+            let (registers, dead) = (fields.integer()?, fields.integer()?);
+            Reply::Status(AcceptorStatus { fence, is_enrolled, registers, dead })
         }
         kind => return Err(format!("a script answered an unknown {kind:?}")),
     };
     Ok(Answer { reply, is_alarm })
+}
+
+/// True when a wipe has more to remove.
+pub fn is_wiping(answer: &RedisValue) -> bool {
+    let RedisValue::Array(fields) = answer else { return false };
+    fields.first() == Some(&RedisValue::BulkString(b"wiping".to_vec()))
 }
 
 /// The fields of a script's answer that are not read yet.
@@ -184,6 +237,35 @@ impl Fields {
     fn text(&mut self) -> Result<String, String> {
         let bytes = self.bytes()?.unwrap_or_default();
         String::from_utf8(bytes).map_err(|error| format!("{error}"))
+    }
+
+    fn digits(&mut self) -> Result<u64, String> {
+        let digits = self.text()?;
+        digits.parse().map_err(|_| format!("the number {digits:?} is damaged"))
+    }
+
+    fn integer(&mut self) -> Result<u64, String> {
+        match self.0.next() {
+            Some(RedisValue::Int(number)) => u64::try_from(number).map_err(|e| e.to_string()),
+            other => Err(format!("a script answered {other:?} where a number belongs")),
+        }
+    }
+
+    fn fence(&mut self) -> Result<Fence, String> {
+        let (epoch, age) = (Epoch(self.digits()?), Age(self.digits()?));
+        let floor = Floor { counter: self.digits()?, index: self.digits()? };
+        let collected = match self.bytes()?.unwrap_or_default().as_slice() {
+            [] => Batch::default(),
+            bytes => encoding::decode(bytes).map_err(|why| format!("a batch is damaged: {why}"))?,
+        };
+        let configuration = match self.bytes()? {
+            None => None,
+            Some(text) => {
+                let parsed = serde_json::from_slice(&text);
+                Some(parsed.map_err(|error| format!("the configuration is damaged: {error}"))?)
+            }
+        };
+        Ok(Fence { epoch, configuration, age, floor, collected })
     }
 
     fn ballot(&mut self) -> Result<Ballot, String> {

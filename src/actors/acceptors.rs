@@ -1,0 +1,224 @@
+//! What operators can do about the acceptors of a node's proposer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+use futures::stream::{FuturesUnordered, StreamExt};
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::control::{Collect, Inquire, ProposerView, Reconfigure};
+use super::proposer::Proposer;
+use super::service::Service;
+use crate::caspaxos::{
+    AcceptorId, AcceptorStatus, Collected, Configuration, ConfigurationStep, Epoch, ListKind,
+    ListPage, ListRequest, Place, ReconfigurationError, Reply, Request,
+};
+use crate::kv::{Command, Key, Refusal};
+
+/// A handle on a proposer and, through it, on its acceptors.
+#[derive(Clone)]
+pub struct Acceptors {
+    proposer: Addr<Proposer>,
+    view: Arc<ProposerView>,
+    service: Service,
+}
+
+/// A part of the keys was rescanned.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rescanned {
+    /// How many keys.
+    pub rescanned: usize,
+    /// The configuration under which.
+    pub config_version: Epoch,
+    /// Where to go on; `None` when all are done.
+    pub after: Option<Key>,
+}
+
+/// Why a part of the keys was not rescanned.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RescanError {
+    /// Too few acceptors told their keys.
+    #[error("no quorum of acceptors told its keys")]
+    NoQuorum,
+    /// Another configuration came into force meanwhile.
+    #[error("the configuration changed from version {} to {}; begin anew", .0.0, .1.0)]
+    Reconfigured(Epoch, Epoch),
+    /// A key could not be read.
+    #[error("key {0}: {1}")]
+    Refused(Key, Refusal),
+}
+
+/// What an acceptor told of its registers.
+pub type AcceptorPage = Result<ListPage, String>;
+
+impl Acceptors {
+    /// How long one answer of an acceptor may take.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    /// How long a step may take.
+    const STEP_PATIENCE: Duration = Duration::from_secs(5);
+    /// How long a wipe may take.
+    const WIPE_PATIENCE: Duration = Duration::from_secs(60);
+    /// How long a key may take while it is rescanned.
+    const KEY_PATIENCE: Duration = Duration::from_secs(5);
+    /// Keys that are rescanned at once.
+    const KEYS_AT_ONCE: usize = 32;
+    /// The size of the pages that acceptors are asked for, in bytes.
+    const PAGE_BYTES: u32 = 64 << 10;
+
+    /// A handle. `service` is the proposer's.
+    pub fn new(proposer: Addr<Proposer>, view: Arc<ProposerView>, service: Service) -> Self {
+        Acceptors { proposer, view, service }
+    }
+
+    /// The configuration in force on this node.
+    pub fn configuration(&self) -> Configuration {
+        self.view.configuration()
+    }
+
+    /// Makes a step to another configuration.
+    pub async fn reconfigure(
+        &self,
+        step: ConfigurationStep,
+    ) -> Result<Epoch, ReconfigurationError> {
+        let (answer, result) = oneshot::channel();
+        let patience = Self::STEP_PATIENCE;
+        self.proposer.do_send(Reconfigure { step, patience, answer });
+        result.await.unwrap_or(Err(ReconfigurationError::Unknown))
+    }
+
+    /// Removes deleted registers from all acceptors.
+    pub async fn collect(&self, keys: Vec<Key>, patience: Duration) -> Collected {
+        let left = keys.len();
+        let (answer, result) = oneshot::channel();
+        self.proposer.do_send(Collect { keys, patience, answer });
+        result.await.unwrap_or(Collected { removed: 0, left })
+    }
+
+    /// How each acceptor of the configuration stands; `None` when it is silent.
+    pub async fn statuses(&self) -> Vec<(AcceptorId, Option<AcceptorStatus>)> {
+        let configuration = self.configuration();
+        let each = configuration.acceptors().map(async |id| {
+            let reply = self.ask(id.clone(), None, Request::Status, Self::PATIENCE).await;
+            let status = match reply {
+                Some(Reply::Status(status)) => Some(status),
+                _ => None,
+            };
+            (id.clone(), status)
+        });
+        futures::future::join_all(each).await
+    }
+
+    /// One page of what an acceptor holds.
+    pub async fn page(
+        &self,
+        id: AcceptorId,
+        place: Option<Place>,
+        kind: ListKind,
+        after: Option<Key>,
+    ) -> AcceptorPage {
+        let limit_bytes = Self::PAGE_BYTES;
+        let request =
+            Request::List(ListRequest { kind, prefix: String::new(), after, limit_bytes });
+        match self.ask(id.clone(), place, request, Self::PATIENCE).await {
+            Some(Reply::Listed(page)) => Ok(page),
+            Some(other) => Err(refusal(&id, &other)),
+            None => Err(format!("acceptor {id} does not answer")),
+        }
+    }
+
+    /// Removes all registers of an acceptor that is in no list any more.
+    pub async fn wipe(&self, id: AcceptorId, place: Option<Place>) -> Result<(), String> {
+        if self.configuration().acceptors().any(|member| *member == id) {
+            return Err(format!(
+                "acceptor {id} belongs to the configuration; take it out first: \
+                 gryadkactl acceptors shrink {id}"
+            ));
+        }
+        match self.ask(id.clone(), place, Request::Wipe, Self::WIPE_PATIENCE).await {
+            Some(Reply::Wiped) => Ok(()),
+            Some(other) => Err(refusal(&id, &other)),
+            None => Err(format!("acceptor {id} does not answer")),
+        }
+    }
+
+    /// Reads the next keys after one, so that accept quorums of the
+    /// configuration in force hold their values.
+    ///
+    /// The keys are the union of those that a prepare quorum tells: that meets
+    /// every accept quorum by which a value was ever chosen (CASPaxos §2.3).
+    pub async fn rescan(&self, after: Option<Key>) -> Result<Rescanned, RescanError> {
+        let configuration = self.configuration();
+        let (keys, after) = self.next_keys(&configuration, after).await?;
+        let reads = keys.into_iter().map(async |key| {
+            let read = self.service.submit_within(key.clone(), Command::Get, Self::KEY_PATIENCE);
+            read.await.map_err(|refusal| RescanError::Refused(key, refusal))
+        });
+        let mut reads = futures::stream::iter(reads).buffer_unordered(Self::KEYS_AT_ONCE);
+        let mut rescanned = 0;
+        while let Some(read) = reads.next().await {
+            read?;
+            rescanned += 1;
+        }
+        let config_version = self.configuration().epoch;
+        if config_version != configuration.epoch {
+            return Err(RescanError::Reconfigured(configuration.epoch, config_version));
+        }
+        Ok(Rescanned { rescanned, config_version, after })
+    }
+
+    /// A page of the union of a prepare quorum's keys, and where it ends.
+    async fn next_keys(
+        &self,
+        configuration: &Configuration,
+        after: Option<Key>,
+    ) -> Result<(Vec<Key>, Option<Key>), RescanError> {
+        let asked = configuration.prepare.acceptors.iter().map(async |id| {
+            (id.clone(), self.page(id.clone(), None, ListKind::Accepted, after.clone()).await)
+        });
+        let mut pages: FuturesUnordered<_> = asked.collect();
+        let (mut told, mut keys, mut end) = (Vec::new(), Vec::new(), None::<Key>);
+        while !configuration.prepare.is_met_by(&told) {
+            let Some((id, page)) = pages.next().await else { return Err(RescanError::NoQuorum) };
+            let Ok(page) = page else { continue };
+            told.push(id);
+            keys.extend(page.entries.into_iter().map(|entry| entry.key));
+            // Beyond the first end, one of them has not told.
+            end = match (end, page.more_after) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        keys.retain(|key| end.as_ref().is_none_or(|end| key <= end));
+        keys.sort_unstable();
+        keys.dedup();
+        Ok((keys, end))
+    }
+
+    async fn ask(
+        &self,
+        to: AcceptorId,
+        place: Option<Place>,
+        request: Request,
+        patience: Duration,
+    ) -> Option<Reply> {
+        let (answer, reply) = oneshot::channel();
+        self.proposer.do_send(Inquire { to, place, request, answer });
+        timeout(patience, reply).await.ok()?.ok()?
+    }
+}
+
+fn refusal(id: &AcceptorId, reply: &Reply) -> String {
+    match reply {
+        Reply::Fenced(fence) => {
+            format!("acceptor {id} follows configuration {} by now; try again", fence.epoch.0)
+        }
+        Reply::NotEnrolled => format!(
+            "acceptor {id} is none of this cluster's: it lost its memory, or was never added"
+        ),
+        _ => format!("acceptor {id} answered something else"),
+    }
+}

@@ -1,0 +1,127 @@
+//! What operators ask of a proposer: its configuration, and its acceptors one
+//! by one.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix::Message;
+use tokio::sync::oneshot;
+
+use super::storage::Storage;
+use crate::caspaxos::{
+    AcceptorId, Collected, Configuration, ConfigurationStep, Epoch, Place, ReconfigurationError,
+    Reply, Request,
+};
+use crate::kv::Key;
+use crate::store::write_configuration;
+
+/// Makes a step to another configuration.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Reconfigure {
+    /// The step.
+    pub step: ConfigurationStep,
+    /// How long the operator waits.
+    pub patience: Duration,
+    /// The version that is in force and on this node's disk, or why the step
+    /// was not made.
+    pub answer: oneshot::Sender<Result<Epoch, ReconfigurationError>>,
+}
+
+/// Removes deleted registers from all acceptors.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Collect {
+    /// Their keys, as far as is known.
+    pub keys: Vec<Key>,
+    /// How long it may take.
+    pub patience: Duration,
+    /// What it came to.
+    pub answer: oneshot::Sender<Collected>,
+}
+
+/// Asks one acceptor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Inquire {
+    /// The acceptor.
+    pub to: AcceptorId,
+    /// Where it is, if the configuration does not say.
+    pub place: Option<Place>,
+    /// The question.
+    pub request: Request,
+    /// The reply; `None` when it is known that none will come.
+    pub answer: oneshot::Sender<Option<Reply>>,
+}
+
+/// What can be seen of a proposer from any thread.
+pub struct ProposerView {
+    configuration: RwLock<Configuration>,
+}
+
+impl ProposerView {
+    /// The view of a proposer that starts with this configuration.
+    pub fn new(configuration: Configuration) -> Arc<Self> {
+        Arc::new(ProposerView { configuration: RwLock::new(configuration) })
+    }
+
+    /// The configuration in force here.
+    pub fn configuration(&self) -> Configuration {
+        self.configuration.read().expect("nothing panics while it holds the lock").clone()
+    }
+
+    pub(super) fn set(&self, configuration: Configuration) {
+        *self.configuration.write().expect("nothing panics while it holds the lock") =
+            configuration;
+    }
+}
+
+enum Job {
+    Keep(Configuration),
+    Then(Box<dyn FnOnce() + Send>),
+}
+
+/// Keeps the configuration of a proposer on the disk, on a thread of its own.
+pub struct ConfigurationKeeper {
+    jobs: Sender<Job>,
+}
+
+impl ConfigurationKeeper {
+    /// Starts the thread; it ends when the keeper is dropped.
+    pub fn start(path: PathBuf) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, queue) = channel();
+        let run = move || {
+            for job in queue {
+                match job {
+                    Job::Then(what) => what(),
+                    Job::Keep(configuration) => {
+                        if let Err(error) = write_configuration(&path, &configuration) {
+                            log::error!(
+                                "{}: the configuration cannot be kept: {error}; this process \
+                                 ends; check the disk and start it again",
+                                path.display()
+                            );
+                            std::process::exit(Storage::EXIT_STATUS);
+                        }
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("configuration".into()).spawn(run)?;
+        Ok((ConfigurationKeeper { jobs }, thread))
+    }
+
+    /// Keeps a configuration.
+    pub fn keep(&self, configuration: Configuration) {
+        // The thread lives as long as this, or the process ends.
+        let _ = self.jobs.send(Job::Keep(configuration));
+    }
+
+    /// Does something after all that is to be kept by now is kept.
+    pub fn then(&self, what: impl FnOnce() + Send + 'static) {
+        let _ = self.jobs.send(Job::Then(Box::new(what)));
+    }
+}

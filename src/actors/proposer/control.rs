@@ -1,0 +1,85 @@
+//! What operators ask of a proposer.
+
+use actix::{Context, Handler};
+
+use super::super::control::{Collect, Inquire, Reconfigure};
+use super::{Envelope, Envelopes, Operator, Proposer, Ticket};
+use crate::caspaxos::{
+    Call, Collected, CommandId, Configuration, Epoch, Event, ReconfigurationError,
+};
+
+impl Proposer {
+    pub(super) fn configured(&mut self, configuration: Configuration, ctx: &Context<Self>) {
+        log::info!(
+            "configuration {} is in force: accepts by {} of {:?}, promises by {} of {:?}",
+            configuration.epoch.0,
+            configuration.accept.size,
+            configuration.accept.acceptors,
+            configuration.prepare.size,
+            configuration.prepare.acceptors,
+        );
+        self.link(&configuration, ctx);
+        self.keeper.keep(configuration.clone());
+        self.view.set(configuration);
+    }
+
+    pub(super) fn reconfigured(
+        &mut self,
+        id: CommandId,
+        result: Result<Epoch, ReconfigurationError>,
+    ) {
+        if let Some(Operator::OfStep(answer)) = self.operators.remove(&id) {
+            // What is in force is on the disk before the operator hears of it.
+            self.keeper.then(move || drop(answer.send(result)));
+        }
+    }
+
+    pub(super) fn collected(&mut self, id: CommandId, collected: Collected) {
+        if let Some(Operator::OfBatch(answer)) = self.operators.remove(&id) {
+            let _ = answer.send(collected);
+        }
+    }
+}
+
+impl Handler<Reconfigure> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, message: Reconfigure, ctx: &mut Context<Self>) {
+        let Reconfigure { step, patience, answer } = message;
+        let id = self.next_serial();
+        for (acceptor, place) in &step.places {
+            self.link_one(acceptor, Some(place), ctx);
+        }
+        self.operators.insert(id, Operator::OfStep(answer));
+        let deadline = self.now() + patience;
+        self.handle_events([Event::Reconfigure { id, step, deadline }], ctx);
+    }
+}
+
+impl Handler<Collect> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, message: Collect, ctx: &mut Context<Self>) {
+        let Collect { keys, patience, answer } = message;
+        let id = self.next_serial();
+        self.operators.insert(id, Operator::OfBatch(answer));
+        let deadline = self.now() + patience;
+        self.handle_events([Event::Collect { id, keys, deadline }], ctx);
+    }
+}
+
+impl Handler<Inquire> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, message: Inquire, ctx: &mut Context<Self>) {
+        let Inquire { to, place, request, answer } = message;
+        let id = self.next_serial();
+        self.link_one(&to, place.as_ref(), ctx);
+        // Those who gave up do not come back for their answers.
+        self.inquiries.retain(|_, answer| !answer.is_closed());
+        self.inquiries.insert(id, answer);
+        let (epoch, age) = (self.core.configuration().epoch, self.core.age());
+        let call = Call { epoch, age, request };
+        self.links[&to].do_send(Envelopes(vec![Envelope { ticket: Ticket::Inquiry(id), call }]));
+    }
+}

@@ -1,0 +1,124 @@
+//! What operators ask of the acceptors through a node's admin listener.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::body::MAX_TEXT_BYTES;
+use super::configuration::{PostedNode, node};
+use super::gryadka::refuse;
+use super::{ApiError, ClientState, Configurations, body};
+use crate::actors::{Acceptors, RescanError};
+use crate::caspaxos::ListKind;
+use crate::config::parse_acceptor_id;
+use crate::kv::Key;
+
+fn acceptors(state: &ClientState) -> Result<&Acceptors, ApiError> {
+    match &state.configuration {
+        Configurations::Acceptors(acceptors) => Ok(acceptors),
+        Configurations::Fixed(_) => {
+            Err(ApiError::NotFound("this node serves Raft; it has no acceptors".into()))
+        }
+    }
+}
+
+/// `GET /acceptors`: how each acceptor of the configuration stands.
+pub async fn all(state: web::Data<ClientState>) -> Result<HttpResponse, ApiError> {
+    let acceptors = acceptors(&state)?;
+    let places = acceptors.configuration().places;
+    let shown = acceptors.statuses().await.into_iter().map(|(id, status)| {
+        let mut shown = node(&id, places.get(&id));
+        shown["status"] = match status {
+            None => json!(null),
+            Some(status) => json!({
+                "epoch": status.fence.epoch,
+                "age": status.fence.age,
+                "isEnrolled": status.is_enrolled,
+                "registers": status.registers,
+                "deleted": status.dead,
+            }),
+        };
+        shown
+    });
+    Ok(HttpResponse::Ok().json(shown.collect::<Vec<_>>()))
+}
+
+#[derive(Deserialize)]
+pub struct After {
+    after: Option<String>,
+    #[serde(default)]
+    deleted: bool,
+}
+
+fn after(query: &After) -> Result<Option<Key>, ApiError> {
+    let key = query.after.as_deref().map(Key::try_from).transpose();
+    key.map_err(|error| ApiError::Malformed(format!("after: {error}")))
+}
+
+/// `GET /acceptors/{id}/keys?after=KEY&deleted=true`: a page of an acceptor's
+/// keys.
+pub async fn keys(
+    id: web::Path<String>,
+    query: web::Query<After>,
+    state: web::Data<ClientState>,
+) -> Result<HttpResponse, ApiError> {
+    let acceptors = acceptors(&state)?;
+    let id = parse_acceptor_id(&id).map_err(ApiError::Malformed)?;
+    if !acceptors.configuration().acceptors().any(|member| *member == id) {
+        return Err(ApiError::NotFound(format!("the configuration has no acceptor {id}")));
+    }
+    let kind = if query.deleted { ListKind::Dead } else { ListKind::Accepted };
+    match acceptors.page(id, None, kind, after(&query)?).await {
+        Err(why) => Ok(refuse(StatusCode::SERVICE_UNAVAILABLE, "AcceptorUnreachable", why)),
+        Ok(page) => {
+            let keys = page.entries.iter().map(|entry| {
+                json!({
+                    "key": entry.key,
+                    "ballot": entry.accepted.to_string(),
+                    "modifiedIndex": entry.record.modified_index,
+                    "isLive": entry.record.is_live(),
+                })
+            });
+            let keys: Vec<_> = keys.collect();
+            Ok(HttpResponse::Ok().json(json!({ "keys": keys, "after": page.more_after })))
+        }
+    }
+}
+
+/// `POST /acceptors/wipe`: removes all registers of an acceptor that is in no
+/// list any more.
+pub async fn wipe(
+    payload: web::Payload,
+    state: web::Data<ClientState>,
+) -> Result<HttpResponse, ApiError> {
+    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let acceptors = acceptors(&state)?;
+    let posted: Result<PostedNode, _> = serde_json::from_slice(&body);
+    let posted = posted.map_err(|error| error.to_string());
+    let places = acceptors.configuration().places;
+    match posted.and_then(|posted| posted.resolve(&places)) {
+        Err(why) => Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why)),
+        Ok((id, place)) => Ok(match acceptors.wipe(id, place).await {
+            Ok(()) => HttpResponse::NoContent().finish(),
+            Err(why) => refuse(StatusCode::CONFLICT, "NotWiped", why),
+        }),
+    }
+}
+
+/// `POST /rescan?after=KEY`: rescans the next keys.
+pub async fn rescan(
+    query: web::Query<After>,
+    state: web::Data<ClientState>,
+) -> Result<HttpResponse, ApiError> {
+    let acceptors = acceptors(&state)?;
+    Ok(match acceptors.rescan(after(&query)?).await {
+        Ok(rescanned) => HttpResponse::Ok().json(rescanned),
+        Err(error @ RescanError::Reconfigured(..)) => {
+            refuse(StatusCode::CONFLICT, "ConfigVersionMismatch", error)
+        }
+        Err(error @ (RescanError::NoQuorum | RescanError::Refused(..))) => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "PrepareError", error)
+        }
+    })
+}

@@ -1,0 +1,203 @@
+//! The configuration of CASPaxos in the original's form, and its changes.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body::MAX_TEXT_BYTES;
+use super::gryadka::refuse;
+use super::{ApiError, ClientState, Configurations, body};
+use crate::caspaxos::{
+    AcceptorId, Configuration, ConfigurationStep, Epoch, Place, Quorum, ReconfigurationError,
+    UnsafeConfiguration,
+};
+use crate::config::{HttpUrl, RedisAddress, parse_acceptor_id};
+
+/// `GET /configuration`.
+pub async fn read(state: web::Data<ClientState>) -> HttpResponse {
+    match &state.configuration {
+        Configurations::Fixed(configuration) => HttpResponse::Ok().json(configuration),
+        Configurations::Acceptors(acceptors) => {
+            HttpResponse::Ok().json(describe(&acceptors.configuration()))
+        }
+    }
+}
+
+/// The configuration in the original's form.
+fn describe(configuration: &Configuration) -> Value {
+    let quorum = |quorum: &Quorum| {
+        let nodes = quorum.acceptors.iter().map(|id| node(id, configuration.places.get(id)));
+        json!({ "nodes": nodes.collect::<Vec<_>>(), "quorum": quorum.size })
+    };
+    json!({
+        "configVersion": configuration.epoch,
+        "prepare": quorum(&configuration.prepare),
+        "accept": quorum(&configuration.accept),
+        "settled": configuration.is_settled(),
+        "rescanNeeded": !configuration.held.is_empty(),
+    })
+}
+
+/// A node in the original's form, with its name.
+pub fn node(id: &AcceptorId, place: Option<&Place>) -> Value {
+    match place {
+        Some(Place::Redis { host, port, is_transient: false }) => {
+            json!({ "id": id, "host": host, "port": port })
+        }
+        Some(Place::Redis { host, port, is_transient: true }) => {
+            json!({ "id": id, "host": host, "port": port, "isTransient": true })
+        }
+        Some(Place::Peer { url }) => json!({ "id": id, "peer": url }),
+        None => json!({ "id": id }),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "an object with configVersion, prepare and accept")]
+struct Posted {
+    config_version: u64,
+    prepare: PostedQuorum,
+    accept: PostedQuorum,
+    /// Whether every key was rescanned under the version that was read.
+    #[serde(default)]
+    rescanned: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "an object with nodes and quorum")]
+struct PostedQuorum {
+    nodes: Vec<PostedNode>,
+    quorum: usize,
+}
+
+/// An acceptor as operators write it: `{"host", "port"}` of a Redis or
+/// `{"peer"}` of a node, with a name where it has none yet.
+#[derive(Clone, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "an object with id and host and port, or with id and peer"
+)]
+pub struct PostedNode {
+    id: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    #[serde(default)]
+    is_transient: bool,
+    peer: Option<HttpUrl>,
+}
+
+impl PostedNode {
+    /// Whom it means, and where that is if it says so.
+    pub fn resolve(
+        self,
+        known: &BTreeMap<AcceptorId, Place>,
+    ) -> Result<(AcceptorId, Option<Place>), String> {
+        let place = match (self.host, self.port, self.peer) {
+            (None, None, None) => None,
+            (None, None, Some(url)) => Some(Place::Peer { url: url.to_string() }),
+            (Some(host), Some(port), None) => {
+                let address = RedisAddress::checked(&host, port)?;
+                let RedisAddress { host, port } = address;
+                Some(Place::Redis { host, port, is_transient: self.is_transient })
+            }
+            _ => return Err("a node has either host and port, or peer".into()),
+        };
+        let id = match (self.id, &place) {
+            (Some(id), _) => parse_acceptor_id(&id)?,
+            (None, Some(place)) => {
+                let is_there = |(_, other): &(_, &Place)| is_same_place(other, place);
+                let known = known.iter().find(is_there).map(|(id, _)| id.clone());
+                known.ok_or("a node that is not known yet needs an id, the acceptor's name")?
+            }
+            (None, None) => return Err("a node needs an id, host and port, or peer".into()),
+        };
+        if place.is_none() && !known.contains_key(&id) {
+            return Err(format!(
+                "acceptor {id} is not known yet; say where it is, with host and port or with peer"
+            ));
+        }
+        Ok((id, place))
+    }
+}
+
+fn is_same_place(one: &Place, other: &Place) -> bool {
+    match (one, other) {
+        (Place::Peer { url: one }, Place::Peer { url: other }) => one == other,
+        (Place::Redis { host, port, .. }, Place::Redis { host: other, port: at, .. }) => {
+            host == other && port == at
+        }
+        (Place::Peer { .. }, Place::Redis { .. }) | (Place::Redis { .. }, Place::Peer { .. }) => {
+            false
+        }
+    }
+}
+
+/// `POST /configuration`: a step from the version that was read.
+pub async fn change(
+    payload: web::Payload,
+    state: web::Data<ClientState>,
+) -> Result<HttpResponse, ApiError> {
+    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let Configurations::Acceptors(acceptors) = &state.configuration else {
+        let why = "the members of a Raft cluster change by POST /ID and DELETE /ID";
+        return Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why));
+    };
+    let malformed = |why: &dyn std::fmt::Display| {
+        let why = format!("the body is not a configuration: {why}");
+        Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why))
+    };
+    let posted: Posted = match serde_json::from_slice(&body) {
+        Ok(posted) => posted,
+        Err(error) => return malformed(&error),
+    };
+    let step = match step(posted, &acceptors.configuration()) {
+        Ok(step) => step,
+        Err(why) => return malformed(&why),
+    };
+    Ok(match acceptors.reconfigure(step).await {
+        Ok(_) => HttpResponse::Ok().json(describe(&acceptors.configuration())),
+        Err(error) => {
+            let (status, code) = class(&error);
+            refuse(status, code, error)
+        }
+    })
+}
+
+fn step(posted: Posted, known: &Configuration) -> Result<ConfigurationStep, String> {
+    let mut places = BTreeMap::new();
+    let mut quorum = |posted: PostedQuorum| {
+        let mut acceptors = Vec::with_capacity(posted.nodes.len());
+        for node in posted.nodes {
+            let (id, place) = node.resolve(&known.places)?;
+            // Where a known acceptor is does not change by the way.
+            if let Some(place) = place.filter(|_| !known.places.contains_key(&id)) {
+                places.insert(id.clone(), place);
+            }
+            acceptors.push(id);
+        }
+        Ok::<_, String>(Quorum { acceptors, size: posted.quorum })
+    };
+    let (prepare, accept) = (quorum(posted.prepare)?, quorum(posted.accept)?);
+    let from = Epoch(posted.config_version);
+    Ok(ConfigurationStep { from, prepare, accept, places, is_rescanned: posted.rescanned })
+}
+
+fn class(error: &ReconfigurationError) -> (StatusCode, &'static str) {
+    match error {
+        ReconfigurationError::Unsafe(UnsafeConfiguration::Mismatch { .. }) => {
+            (StatusCode::BAD_REQUEST, "ConfigVersionMismatch")
+        }
+        ReconfigurationError::Unsafe(_) => (StatusCode::BAD_REQUEST, "UnsafeConfiguration"),
+        ReconfigurationError::Busy => (StatusCode::CONFLICT, "Busy"),
+        ReconfigurationError::NotEmpty(_) => (StatusCode::CONFLICT, "AcceptorNotEmpty"),
+        ReconfigurationError::Unreachable(_) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "AcceptorUnreachable")
+        }
+        ReconfigurationError::Failed => (StatusCode::SERVICE_UNAVAILABLE, "PrepareError"),
+        ReconfigurationError::Unknown => (StatusCode::GATEWAY_TIMEOUT, "CommitError"),
+    }
+}

@@ -1,0 +1,82 @@
+//! The configuration of a proposer in a file of its own, which people can read.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::embedded_open::{create_directory, sync_directory};
+use crate::caspaxos::Configuration;
+
+/// Why the configuration of a proposer cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationFileError {
+    /// The file cannot be read.
+    #[error("{path}: reading it failed: {error}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// It is not what was written.
+    #[error(
+        "{path} is damaged: {error}; remove it: the acceptors tell the configuration to a \
+         proposer that knows an older one"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Why.
+        error: serde_json::Error,
+    },
+}
+
+/// Reads the configuration, if one was ever written.
+pub fn read_configuration(path: &Path) -> Result<Option<Configuration>, ConfigurationFileError> {
+    let name = || path.display().to_string();
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ConfigurationFileError::Unreadable { path: name(), error }),
+    };
+    let parsed = serde_json::from_slice(&text);
+    parsed.map(Some).map_err(|error| ConfigurationFileError::Damaged { path: name(), error })
+}
+
+/// Replaces the file, whole or not at all, also when the power fails.
+pub fn write_configuration(path: &Path, configuration: &Configuration) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    create_directory(directory)?;
+    let new = path.with_extension("json.new");
+    let mut file = File::create(&new)?;
+    let mut text = serde_json::to_vec_pretty(configuration)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_directory(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caspaxos::{Epoch, Place};
+
+    #[test]
+    fn what_was_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data/p1/configuration.json");
+        assert_eq!(read_configuration(&path).unwrap(), None);
+        let mut configuration = Configuration::uniform(Epoch(7), &["a1".into(), "a2".into()], 2, 1);
+        let place = Place::Redis { host: "::1".into(), port: 6379, is_transient: true };
+        configuration.places.insert("a2".into(), place);
+        for epoch in [7, 8] {
+            configuration.epoch = Epoch(epoch);
+            write_configuration(&path, &configuration).unwrap();
+            assert_eq!(read_configuration(&path).unwrap().as_ref(), Some(&configuration));
+        }
+        fs::write(&path, "{").unwrap();
+        let error = read_configuration(&path).unwrap_err().to_string();
+        assert!(error.contains("configuration.json is damaged"), "{error}");
+    }
+}

@@ -1,0 +1,2 @@
+-- Raises the fence.
+return raise_fence()
