@@ -3,7 +3,7 @@
 //! as was acknowledged.
 //!
 //! ```text
-//! cargo test --test exactly_once                                          # 3,000 changes
+//! cargo test --test exactly_once                                          # 2,000 changes
 //! EXACTLY_ONCE_CHANGES=200000 cargo test --release --test exactly_once -- --nocapture
 //! ```
 
@@ -97,7 +97,7 @@ impl Load {
         let goal = step + more;
         while step < goal {
             // Each step has the patience of a test.
-            step = goal.min(step + 500);
+            step = goal.min(step + 50);
             wait_until(&format!("{step} changes are acknowledged"), || {
                 let has_given_up = self.clients.iter().any(|client| client.is_finished());
                 assert!(!has_given_up, "a client has given up");
@@ -187,7 +187,7 @@ fn lossy_proxies(cluster: &Cluster) -> Vec<Proxy> {
 
 fn what_is_acknowledged_is_done_once_though_answers_are_lost(protocol: Protocol) {
     let changes = std::env::var("EXACTLY_ONCE_CHANGES").ok();
-    let changes = changes.map_or(3_000, |text| text.parse().expect("a number"));
+    let changes = changes.map_or(2_000, |text| text.parse().expect("a number"));
     let cluster = Cluster::start(protocol, 3);
     let proxies = lossy_proxies(&cluster);
     let urls: Vec<String> = proxies.iter().map(|proxy| proxy.url().to_owned()).collect();
