@@ -255,11 +255,11 @@ impl Handler<Submit> for Proposer {
     type Result = ();
 
     fn handle(&mut self, message: Submit, ctx: &mut Context<Self>) {
-        let Submit { key, command, patience, answer, permit } = message;
+        let Submit { key, submission, patience, answer, permit } = message;
         let id = self.next_serial();
         self.clients.insert(id, Client { answer, _permit: permit });
         let deadline = self.now() + patience;
-        self.handle_events([Event::Submitted { id, key, command, deadline }], ctx);
+        self.handle_events([Event::Submitted { id, key, submission, deadline }], ctx);
     }
 }
 

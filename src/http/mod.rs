@@ -10,6 +10,7 @@ mod error;
 mod form;
 mod gryadka;
 mod health;
+mod idempotency;
 mod indices;
 mod members;
 mod peer;
