@@ -250,10 +250,13 @@ impl<'a, V: View> Rows<'a, V> {
             None => Bound::Included(self.prefix),
             Some(key) => Bound::Excluded(&key[..]),
         };
+        // No byte of a row's name is 0xff. Without an end the scan would step
+        // over all that was removed behind the prefix.
+        let end = [self.prefix, b"\xff"].concat();
         let page = self.view.scan(
             self.space,
             from,
-            Bound::Unbounded,
+            Bound::Excluded(&end[..]),
             Self::PAGE_COUNT,
             Self::PAGE_BYTES,
         )?;
