@@ -37,7 +37,10 @@ enum Operator {
 struct ListingUnderWay {
     listing: Listing,
     answer: oneshot::Sender<Result<Listed, Refusal>>,
-    _permit: Permit,
+    /// When it is given up.
+    deadline: Duration,
+    #[expect(dead_code, reason = "it is only held")]
+    permit: Permit,
 }
 
 /// The proposer of a node.
@@ -194,6 +197,27 @@ impl Proposer {
         }
     }
 
+    fn start_listing(&mut self, under_way: ListingUnderWay, ctx: &mut Context<Self>) {
+        let id = self.next_serial();
+        for acceptor in under_way.listing.acceptors() {
+            self.ask_for_page(acceptor, id, under_way.listing.request(None));
+        }
+        self.set_alarm(under_way.deadline, Ticket::Listing(id), ctx);
+        self.listings.insert(id, under_way);
+    }
+
+    /// Begins the listing anew if the proposer has followed a fence; false when
+    /// it has not.
+    fn restart_listing(&mut self, id: u64, ctx: &mut Context<Self>) -> bool {
+        let Some(under_way) = self.listings.get(&id) else { return true };
+        let (configuration, age) = (self.core.configuration(), self.core.age());
+        let Some(listing) = under_way.listing.begun_anew(configuration, age) else { return false };
+        if let Some(old) = self.listings.remove(&id) {
+            self.start_listing(ListingUnderWay { listing, ..old }, ctx);
+        }
+        true
+    }
+
     fn end_listing(&mut self, id: u64, error: ListingError) {
         if let Some(under_way) = self.listings.remove(&id) {
             let _ = under_way.answer.send(Err(error.into()));
@@ -231,11 +255,11 @@ impl Handler<Submit> for Proposer {
     type Result = ();
 
     fn handle(&mut self, message: Submit, ctx: &mut Context<Self>) {
-        let Submit { key, command, patience, answer, permit } = message;
+        let Submit { key, submission, patience, answer, permit } = message;
         let id = self.next_serial();
         self.clients.insert(id, Client { answer, _permit: permit });
         let deadline = self.now() + patience;
-        self.handle_events([Event::Submitted { id, key, command, deadline }], ctx);
+        self.handle_events([Event::Submitted { id, key, submission, deadline }], ctx);
     }
 }
 
@@ -243,16 +267,17 @@ impl Handler<Replies> for Proposer {
     type Result = ();
 
     fn handle(&mut self, Replies { from, replies }: Replies, ctx: &mut Context<Self>) {
-        let mut events = Vec::with_capacity(replies.len());
+        let (mut events, mut fenced) = (Vec::with_capacity(replies.len()), Vec::new());
         for (ticket, reply) in replies {
             match ticket {
                 Ticket::Round(token) => {
                     events.push(Event::Replied { token, from: from.clone(), reply });
                 }
-                Ticket::Listing(id) => {
+                Ticket::Listing(id) if matches!(reply, Some(Reply::Fenced(_))) => {
                     events.extend(fence_in(&reply));
-                    self.on_listed(id, &from, reply);
+                    fenced.push(id);
                 }
+                Ticket::Listing(id) => self.on_listed(id, &from, reply),
                 Ticket::Inquiry(id) => {
                     events.extend(fence_in(&reply));
                     if let Some(answer) = self.inquiries.remove(&id) {
@@ -262,6 +287,11 @@ impl Handler<Replies> for Proposer {
             }
         }
         self.handle_events(events, ctx);
+        for id in fenced {
+            if !self.restart_listing(id, ctx) {
+                self.on_listed(id, &from, None);
+            }
+        }
     }
 }
 
@@ -270,14 +300,10 @@ impl Handler<List> for Proposer {
 
     fn handle(&mut self, message: List, ctx: &mut Context<Self>) {
         let List { prefix, scope, patience, answer, permit } = message;
-        let id = self.next_serial();
         let listing =
             Listing::new(self.core.configuration().clone(), self.core.age(), prefix, scope);
-        for acceptor in listing.acceptors() {
-            self.ask_for_page(acceptor, id, listing.request(None));
-        }
-        self.listings.insert(id, ListingUnderWay { listing, answer, _permit: permit });
-        self.set_alarm(self.now() + patience, Ticket::Listing(id), ctx);
+        let deadline = self.now() + patience;
+        self.start_listing(ListingUnderWay { listing, answer, deadline, permit }, ctx);
     }
 }
 

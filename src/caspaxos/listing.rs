@@ -60,6 +60,14 @@ impl Listing {
         }
     }
 
+    /// The same listing from its beginning, for a proposer that has followed a
+    /// fence; `None` when it knows no more than this listing did.
+    pub fn begun_anew(&self, configuration: &Configuration, age: Age) -> Option<Listing> {
+        let is_newer = configuration.epoch > self.configuration.epoch || age > self.age;
+        let (prefix, scope) = (self.prefix.clone(), self.scope);
+        is_newer.then(|| Listing::new(configuration.clone(), age, prefix, scope))
+    }
+
     /// Whom to ask first.
     pub fn acceptors(&self) -> &[AcceptorId] {
         &self.configuration.prepare.acceptors

@@ -6,17 +6,25 @@
 //! [`ClientError`] that knows whether the request may have taken effect.
 //! Everything is bounded: the time of a request and the bytes of an answer.
 //!
-//! Nothing here is particular to gryadka: a real etcd is spoken to alike.
+//! A mutation of unknown outcome is asked for again under the same
+//! `Idempotency-Key`, here or at another node, until its outcome is known or
+//! [`Retries`] run out. That works where the nodes heed the header, which they
+//! are asked for first.
+//!
+//! Nothing else is particular to gryadka: a real etcd is spoken to alike, and
+//! never asked again.
 
 mod answer;
 mod connection;
 mod endpoint;
 mod error;
+mod retries;
 
 pub use answer::{Conflict, ConflictReason, Node, Written};
 pub use connection::{Connection, Expected};
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::{ClientError, ErrorKind, StatedOutcome};
+pub use retries::Retries;
 
 /// The longest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 2 << 20;

@@ -44,6 +44,11 @@ pub async fn all(state: web::Data<ClientState>) -> Result<HttpResponse, ApiError
     Ok(HttpResponse::Ok().json(shown.collect::<Vec<_>>()))
 }
 
+/// `GET /collector`: how far this node's collection of deleted keys has come.
+pub async fn collector(state: web::Data<ClientState>) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok().json(acceptors(&state)?.collector().status()))
+}
+
 #[derive(Deserialize)]
 pub struct After {
     after: Option<String>,

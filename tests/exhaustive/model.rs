@@ -284,7 +284,10 @@ impl State {
             let id = actor.begun as u64;
             let deadline = Duration::from_secs(1_000_000);
             let event = match task.clone() {
-                Task::Command(command) => Event::Submitted { id, key: key(), command, deadline },
+                Task::Command(command) => {
+                    let submission = command.into();
+                    Event::Submitted { id, key: key(), submission, deadline }
+                }
                 Task::Collect => Event::Collect { id, keys: vec![key()], deadline },
                 Task::Step(step) => Event::Reconfigure { id, step, deadline },
             };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gryadka::caspaxos::{Configuration, Epoch};
 use gryadka::kv::{Key, Outcome};
+use gryadka::perseus::OperationId;
 
 /// One configuration an epoch.
 #[derive(Default)]
@@ -28,7 +29,7 @@ pub struct IndicesGrow(BTreeMap<Key, Indices>);
 struct Indices {
     highest: u64,
     /// The changes that were answered, by the index that they made.
-    made: BTreeMap<u64, u64>,
+    made: BTreeMap<u64, OperationId>,
 }
 
 impl IndicesGrow {
@@ -39,13 +40,13 @@ impl IndicesGrow {
     }
 
     /// Takes an outcome in. `least` is what was the highest when it was asked
-    /// for, `operation` a number that is its own.
+    /// for.
     pub fn shows(
         &mut self,
         key: &Key,
         outcome: &Outcome,
         least: u64,
-        operation: u64,
+        operation: OperationId,
     ) -> Result<(), String> {
         let (before, after) = (outcome.before.modified_index, outcome.after.modified_index);
         let has_changed = outcome.before != outcome.after;

@@ -54,7 +54,7 @@ fn every_seed_is_linearizable_and_goes_on_after_faults() {
         );
     }
     let seen = many.statistics;
-    assert!(seen.undecided * 1_000 <= seeds, "too many histories are hard to judge:\n{seen}");
+    assert!(seen.undecided * 5_000 <= seeds, "too many histories are hard to judge:\n{seen}");
     if seeds < 100 {
         return;
     }
@@ -66,6 +66,7 @@ fn every_seed_is_linearizable_and_goes_on_after_faults() {
         ("attempts settled as excluded", seen.settled_as_excluded),
         ("unknown", seen.unknown),
         ("failed", seen.failed),
+        ("retried and done", seen.retried_and_done),
         ("steps to another configuration", seen.steps_made),
         ("rescans", seen.rescans),
         ("calls that were turned away", seen.fenced),
@@ -139,6 +140,11 @@ fn finds_reads_from_one_acceptor() {
 #[test]
 fn finds_commands_that_are_applied_again_on_a_guess() {
     is_found(Flaw::Proposer(Bug::ReappliesUnknown));
+}
+
+#[test]
+fn finds_requests_that_are_applied_once_more_when_they_come_again() {
+    is_found(Flaw::Proposer(Bug::ForgetsRequests));
 }
 
 #[test]

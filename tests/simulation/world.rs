@@ -8,7 +8,7 @@ use std::time::Duration;
 use gryadka::caspaxos::{
     AcceptorId, Bug, Call, CommandId, Configuration, Effect, Event, Proposer, Reply, Token,
 };
-use gryadka::kv::{Command, Key, Record};
+use gryadka::kv::{Command, Key, Record, Submission};
 use gryadka::perseus::{History, OperationId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -53,10 +53,11 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 16] = [
+    pub const ALL: [Flaw; 17] = [
         Flaw::Proposer(Bug::KeptSurvivesTimeout),
         Flaw::Proposer(Bug::ReadsFromOne),
         Flaw::Proposer(Bug::ReappliesUnknown),
+        Flaw::Proposer(Bug::ForgetsRequests),
         Flaw::Proposer(Bug::KeptSurvivesConfiguration),
         Flaw::Proposer(Bug::CollectsWithoutAges),
         Flaw::Proposer(Bug::ForgetsPromises),
@@ -141,6 +142,9 @@ struct Running {
     key: Key,
     /// The highest index of the key that was answered before.
     least_index: u64,
+    submission: Submission,
+    /// How often it was asked for again, since nobody could tell its outcome.
+    retries: u32,
 }
 
 /// A client: it asks one thing at a time.
@@ -148,6 +152,8 @@ struct Running {
 struct Client {
     home: usize,
     seen: BTreeMap<Key, Record>,
+    /// What it will ask for again.
+    again: Option<Running>,
 }
 
 pub struct World {
@@ -169,6 +175,8 @@ pub struct World {
     running: BTreeMap<CommandId, Running>,
     operator: Operator,
     invariants: Invariants,
+    /// Names commands.
+    commands: CommandId,
     is_settling: bool,
     pub history: History,
     pub statistics: Statistics,
@@ -209,6 +217,7 @@ impl World {
             running: BTreeMap::new(),
             operator,
             invariants: Invariants::default(),
+            commands: 0,
             is_settling: false,
             history: History::default(),
             statistics: Statistics::default(),
@@ -246,7 +255,8 @@ impl World {
 
     fn has_work(&self) -> bool {
         let is_more = (self.history.operations().len()) < self.parameters.operations;
-        is_more || !self.running.is_empty()
+        let asks_again = self.clients.iter().any(|client| client.again.is_some());
+        is_more || asks_again || !self.running.is_empty()
     }
 
     /// Ends all faults and asks every proposer for every key.
@@ -284,7 +294,7 @@ impl World {
         let done = self.statistics.done;
         for _ in 0..TRIES {
             let client = self.clients.len() - 1;
-            self.submit(client, proposer, key.clone(), Command::Get, 10_000_000)?;
+            self.submit(client, proposer, key.clone(), Command::Get.into(), 10_000_000)?;
             while !self.running.is_empty() {
                 if self.queue.is_empty() {
                     return Err(format!("p{proposer} never answers for {key}"));

@@ -146,6 +146,10 @@ impl World {
         };
         self.operator.proposer = proposer;
         let configuration = self.proposers[proposer].configuration().clone();
+        if configuration.epoch == Epoch::FOUNDING && !self.are_enrolled(&configuration) {
+            self.retry_operator();
+            return Ok(());
+        }
         let age = self.proposers[proposer].age();
         let wanted = self.operator.wanted;
         let plan = next_step(&configuration, wanted, &self.names, &mut self.random);
@@ -163,6 +167,16 @@ impl World {
             return self.list(plan, configuration, age);
         }
         self.make_step(plan, false)
+    }
+
+    /// Whether all acceptors of the beginning have been asked. One that has
+    /// not is none of the cluster's after the first step, and has to be
+    /// replaced; quorums that need it would be out of reach.
+    fn are_enrolled(&self, configuration: &Configuration) -> bool {
+        let members = self.names.iter().zip(&self.acceptors);
+        let mut members =
+            members.filter(|(name, _)| configuration.acceptors().any(|id| id == *name));
+        members.all(|(_, acceptor)| acceptor.is_enrolled())
     }
 
     /// The number that was wanted is reached: draws another and rests, or goes
@@ -258,8 +272,8 @@ impl World {
         self.proposers[proposer].serving.insert(id);
         let deadline = Duration::from_micros(self.now + 200_000);
         let life = self.proposers[proposer].life;
-        let command = Command::Get;
-        self.give(proposer, life, Event::Submitted { id, key, command, deadline })
+        let submission = Command::Get.into();
+        self.give(proposer, life, Event::Submitted { id, key, submission, deadline })
     }
 
     /// Takes in the answer to a command of the operator.
