@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::acceptor_link::{AcceptorLink, AcceptorParty, Replies, Ticket};
 use super::alarms::Alarms;
+use super::complaints::Complaints;
 use super::control::{ConfigurationKeeper, ProposerView};
 use super::link::{Envelope, Envelopes};
 use super::protocol::{List, Submit};
@@ -36,6 +37,7 @@ enum Operator {
 
 struct ListingUnderWay {
     listing: Listing,
+    deadline: Duration,
     answer: oneshot::Sender<Result<Listed, Refusal>>,
     _permit: Permit,
 }
@@ -55,6 +57,8 @@ pub struct Proposer {
     serial: u64,
     origin: Instant,
     alarms: Alarms<Ticket>,
+    /// Acceptors that do not count themselves among the cluster's.
+    strangers: HashMap<AcceptorId, Complaints>,
     /// When the actor will look at its alarms next, if it will.
     wakes_at: Option<Duration>,
 }
@@ -91,6 +95,7 @@ impl Proposer {
                 serial: 0,
                 origin: Instant::now(),
                 alarms: Alarms::default(),
+                strangers: HashMap::new(),
                 wakes_at: None,
             };
             proposer.link(&configuration, ctx);
@@ -218,6 +223,38 @@ impl Proposer {
         }
     }
 
+    fn start_listing(&mut self, under_way: ListingUnderWay, ctx: &mut Context<Self>) {
+        // A name of its own: answers to an earlier beginning are not for it.
+        let id = self.next_serial();
+        for acceptor in under_way.listing.acceptors() {
+            self.ask_for_page(acceptor, id, under_way.listing.request(None));
+        }
+        self.set_alarm(under_way.deadline, Ticket::Listing(id), ctx);
+        self.listings.insert(id, under_way);
+    }
+
+    /// `from` turned a listing away. What it taught is in force by now, and the
+    /// listing begins anew under it.
+    fn list_anew(&mut self, id: u64, from: &AcceptorId, ctx: &mut Context<Self>) {
+        let Some(ListingUnderWay { listing, deadline, answer, _permit }) =
+            self.listings.remove(&id)
+        else {
+            return;
+        };
+        match listing.anew(self.core.configuration(), self.core.age()) {
+            Ok(listing) => {
+                let under_way = ListingUnderWay { listing, deadline, answer, _permit };
+                self.start_listing(under_way, ctx);
+            }
+            // Nothing is newer here: this acceptor will not answer.
+            Err(listing) => {
+                let under_way = ListingUnderWay { listing, deadline, answer, _permit };
+                self.listings.insert(id, under_way);
+                self.on_listed(id, from, None);
+            }
+        }
+    }
+
     fn ask_for_page(&self, to: &AcceptorId, id: u64, call: Call) {
         self.links[to].do_send(Envelopes(vec![Envelope { ticket: Ticket::Listing(id), call }]));
     }
@@ -244,15 +281,22 @@ impl Handler<Replies> for Proposer {
 
     fn handle(&mut self, Replies { from, replies }: Replies, ctx: &mut Context<Self>) {
         let mut events = Vec::with_capacity(replies.len());
+        let mut turned_away = Vec::new();
         for (ticket, reply) in replies {
             match ticket {
                 Ticket::Round(token) => {
+                    if reply == Some(Reply::NotEnrolled) {
+                        self.complain_of(&from);
+                    }
                     events.push(Event::Replied { token, from: from.clone(), reply });
                 }
-                Ticket::Listing(id) => {
-                    events.extend(fence_in(&reply));
-                    self.on_listed(id, &from, reply);
-                }
+                Ticket::Listing(id) => match fence_in(&reply) {
+                    Some(told) => {
+                        events.push(told);
+                        turned_away.push(id);
+                    }
+                    None => self.on_listed(id, &from, reply),
+                },
                 Ticket::Inquiry(id) => {
                     events.extend(fence_in(&reply));
                     if let Some(answer) = self.inquiries.remove(&id) {
@@ -262,6 +306,7 @@ impl Handler<Replies> for Proposer {
             }
         }
         self.handle_events(events, ctx);
+        turned_away.into_iter().for_each(|id| self.list_anew(id, &from, ctx));
     }
 }
 
@@ -270,14 +315,10 @@ impl Handler<List> for Proposer {
 
     fn handle(&mut self, message: List, ctx: &mut Context<Self>) {
         let List { prefix, scope, patience, answer, permit } = message;
-        let id = self.next_serial();
         let listing =
             Listing::new(self.core.configuration().clone(), self.core.age(), prefix, scope);
-        for acceptor in listing.acceptors() {
-            self.ask_for_page(acceptor, id, listing.request(None));
-        }
-        self.listings.insert(id, ListingUnderWay { listing, answer, _permit: permit });
-        self.set_alarm(self.now() + patience, Ticket::Listing(id), ctx);
+        let deadline = self.now() + patience;
+        self.start_listing(ListingUnderWay { listing, deadline, answer, _permit: permit }, ctx);
     }
 }
 

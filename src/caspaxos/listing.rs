@@ -60,6 +60,15 @@ impl Listing {
         }
     }
 
+    /// The same listing from the beginning, under what is in force by now; if
+    /// nothing else is, the listing as it is.
+    pub fn anew(self, configuration: &Configuration, age: Age) -> Result<Listing, Listing> {
+        if (configuration.epoch, age) == (self.configuration.epoch, self.age) {
+            return Err(self);
+        }
+        Ok(Listing::new(configuration.clone(), age, self.prefix, self.scope))
+    }
+
     /// Whom to ask first.
     pub fn acceptors(&self) -> &[AcceptorId] {
         &self.configuration.prepare.acceptors

@@ -6,17 +6,20 @@
 //! [`ClientError`] that knows whether the request may have taken effect.
 //! Everything is bounded: the time of a request and the bytes of an answer.
 //!
-//! Nothing here is particular to gryadka: a real etcd is spoken to alike.
+//! Nothing of that is particular to gryadka: a real etcd is spoken to alike.
+//! Only an [`Operator`] speaks to the admin listener of our own nodes.
 
 mod answer;
 mod connection;
 mod endpoint;
 mod error;
+mod operator;
 
 pub use answer::{Conflict, ConflictReason, Node, Written};
 pub use connection::{Connection, Expected};
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::{ClientError, ErrorKind, StatedOutcome};
+pub use operator::{Operator, OperatorError};
 
 /// The longest answer that is read, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 2 << 20;
