@@ -86,7 +86,7 @@ impl Actor {
     fn submit(&mut self, id: CommandId, command: Command) {
         let deadline = self.now + Duration::from_secs(1000);
         let key = Key::try_from("k").unwrap();
-        self.take(Event::Submitted { id, key, command, deadline });
+        self.take(Event::Submitted { id, key, submission: command.into(), deadline });
     }
 
     /// Delivers everything, with its replies, until nothing is under way.
@@ -348,7 +348,11 @@ fn acceptors_that_are_silent_or_hold_data_are_not_added() {
     );
     let (id, command, deadline) = (1, Command::Set("x".into()), Duration::from_secs(99));
     let mut effects = Vec::new();
-    stranger.handle(p1.now, Event::Submitted { id, key, command, deadline }, &mut effects);
+    stranger.handle(
+        p1.now,
+        Event::Submitted { id, key, submission: command.into(), deadline },
+        &mut effects,
+    );
     for effect in effects {
         if let Effect::Send { to, call, .. } = effect {
             acceptors.serve(&to, call);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use etcd::{Etcd, REFUSING_ADDRESS};
 use gryadka::client::{
     ClientError, Conflict, ConflictReason, Connection, ErrorKind, Expected, MAX_ANSWER_BYTES, Node,
-    StatedOutcome, Written,
+    Retries, StatedOutcome, Written,
 };
 use misbehaving::{Behaviour, Server};
 use support::{Cluster, Protocol};
@@ -20,6 +20,7 @@ use support::{Cluster, Protocol};
 on_both_protocols! {
     operations_on_a_cluster
     any_text_is_a_key_and_a_value_of_a_cluster
+    a_lost_answer_is_asked_for_elsewhere
 }
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -134,7 +135,7 @@ async fn a_lost_or_late_answer_leaves_a_write_in_doubt() {
         let is_timeout = matches!(behaviour, Behaviour::NeverAnswer | Behaviour::StopInsideAnswer);
         let server = Server::start(behaviour).await;
         let timeout = if is_timeout { SHORT_TIMEOUT } else { TIMEOUT };
-        let mut connection = Connection::new(server.url(), timeout);
+        let mut connection = Connection::new(server.url(), timeout).with_retries(None);
         for error in [
             connection.set("k", "v").await.unwrap_err(),
             connection.create("k", "v").await.unwrap_err(),
@@ -151,6 +152,48 @@ async fn a_lost_or_late_answer_leaves_a_write_in_doubt() {
         assert!(!connection.get("k").await.unwrap_err().is_unknown(), "a read has no effect");
         assert_eq!(server.connections(), 5, "an error closes the connection");
     }
+}
+
+#[actix::test]
+async fn a_node_that_does_not_heed_names_is_not_asked_again() {
+    let said = r#"{"outcome":"unknown"}"#.to_owned();
+    for behaviour in [
+        // Neither does this server tell that it is one of gryadka's.
+        Behaviour::Answer(504, said),
+        Behaviour::Answer(500, String::new()),
+        // Or it cannot be asked what it is.
+        Behaviour::CloseInsteadOfAnswer,
+    ] {
+        let server = Server::start(behaviour.clone()).await;
+        let retries = Retries { tries: 3, ..Retries::default() };
+        let mut connection = Connection::new(server.url(), TIMEOUT).with_retries(Some(retries));
+        let error = connection.set("k", "v").await.unwrap_err();
+        assert!(error.is_unknown(), "{error}");
+        assert_eq!(server.writes(), 1, "{behaviour:?}");
+    }
+}
+
+#[actix::test]
+async fn a_definite_answer_to_the_first_try_is_the_answer() {
+    let server = Server::start(Behaviour::Answer(503, r#"{"outcome":"failed"}"#.to_owned())).await;
+    let mut connection = Connection::new(server.url(), TIMEOUT);
+    let error = connection.set("k", "v").await.unwrap_err();
+    assert!(!error.is_unknown() && server.writes() == 1, "{error}");
+}
+
+fn a_lost_answer_is_asked_for_elsewhere(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 2);
+    actix::System::new().block_on(async {
+        let deaf = Server::start(Behaviour::CloseInsteadOfAnswer).await;
+        let mut connection = Connection::new(deaf.url(), TIMEOUT)
+            .with_other(&cluster.url(0))
+            .with_other(&cluster.url(1));
+        for (number, url) in [deaf.url(), &cluster.url(0)].iter().enumerate() {
+            let created = connection.create(&format!("k{number}"), "v").await;
+            assert_eq!(done(created.unwrap_or_else(|error| panic!("{url}: {error}"))).value, "v");
+        }
+        assert_eq!(deaf.writes(), 1, "it stays where it was answered");
+    });
 }
 
 #[actix::test]

@@ -11,7 +11,7 @@ use std::process::Command as Program;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use support::load::Load;
-use support::{Cluster, Process, Protocol, get, put, request, wait_until};
+use support::{Cluster, Process, Protocol, get, put, request};
 
 on_both_protocols! {
     kill_9_of_a_random_node_50_times_loses_nothing

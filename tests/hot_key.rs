@@ -68,7 +68,10 @@ fn a_hot_key_recovers_from_an_outage() {
         let at = ms(10 * i);
         let deadline = at + ms(3000);
         let command = Command::Add(1);
-        queue.push_back((at, Event::Submitted { id: i, key: key.clone(), command, deadline }));
+        queue.push_back((
+            at,
+            Event::Submitted { id: i, key: key.clone(), submission: command.into(), deadline },
+        ));
     }
     while let Some((now, event)) = queue.pop_front() {
         let mut effects = Vec::new();

@@ -73,7 +73,7 @@ fn peers() -> ReplicaPeers {
 
 fn submit(key: &str) -> Call {
     let key = Key::try_from(key).unwrap();
-    Call::Submit { key, command: Command::Get, patience_ms: 1000 }
+    Call::Submit { key, submission: Command::Get.into(), patience_ms: 1000 }
 }
 
 /// Asks replica 2 at an address for a sign of life.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use gryadka::caspaxos::{Age, Call as AcceptorCall, Epoch, Request};
 use gryadka::kv::{Command, Key};
 use gryadka::raft::{Call, Reply, SnapshotChunk, SnapshotMeta, SnapshotReply, Vote};
-use gryadka::transport::{Batch, BatchCalls, BatchReplies, decode, encode};
+use gryadka::transport::{Batch, BatchCalls, BatchReplies, WIRE_VERSION, decode, encode};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use support::{Cluster, Protocol, get, put, request, wait_until};
@@ -294,7 +294,7 @@ fn some_calls(protocol: Protocol) -> BatchCalls {
         }
         Protocol::Raft => {
             let command = Command::Set("value".into());
-            let submit = Call::Submit { key: key(), command, patience_ms: 100 };
+            let submit = Call::Submit { key: key(), submission: command.into(), patience_ms: 100 };
             let calls = vec![Call::Hello { is_new: false }, Call::ReadIndex, submit];
             BatchCalls::Replica { from: 2, to: 1, calls }
         }
@@ -326,10 +326,11 @@ fn peers_that_make_no_sense_get_a_clear_answer(protocol: Protocol) {
     let post =
         |body: &[u8]| request("POST", &batch, Some(("application/octet-stream", body))).unwrap();
     assert_eq!(post(b"").status, 400);
-    assert!(post(&[1, 0, 0]).text().contains("wire version 1 is not 2"));
+    let refused = format!("wire version 1 is not {WIRE_VERSION}");
+    assert!(post(&[1, 0, 0]).text().contains(&refused));
     let mut random = SmallRng::seed_from_u64(1);
     for length in 0..300 {
-        let body = [vec![2], noise(&mut random, length)].concat();
+        let body = [vec![WIRE_VERSION], noise(&mut random, length)].concat();
         assert_eq!(post(&body).status, 400);
     }
     let batch_of = |cluster: &str, calls| {

@@ -57,7 +57,7 @@ impl Handler<Submit> for FakeReplica {
     type Result = ();
 
     fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
-        let answer = answer(&submit.key, &submit.command, "agreed", LEADER);
+        let answer = answer(&submit.key, &submit.submission.command, "agreed", LEADER);
         submit.answer.send(Ok(answer)).unwrap();
     }
 }

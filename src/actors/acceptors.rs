@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::collector::CollectorView;
 use super::control::{Collect, Inquire, ProposerView, Reconfigure};
 use super::proposer::Proposer;
 use super::service::Service;
@@ -24,6 +25,7 @@ pub struct Acceptors {
     proposer: Addr<Proposer>,
     view: Arc<ProposerView>,
     service: Service,
+    collector: CollectorView,
 }
 
 /// A part of the keys was rescanned.
@@ -58,6 +60,8 @@ pub type AcceptorPage = Result<ListPage, String>;
 impl Acceptors {
     /// How long one answer of an acceptor may take.
     const PATIENCE: Duration = Duration::from_secs(1);
+    /// How often an acceptor is asked whose fence was raised meanwhile.
+    const TRIES: usize = 5;
     /// How long a step may take.
     const STEP_PATIENCE: Duration = Duration::from_secs(5);
     /// How long a wipe may take.
@@ -71,7 +75,12 @@ impl Acceptors {
 
     /// A handle. `service` is the proposer's.
     pub fn new(proposer: Addr<Proposer>, view: Arc<ProposerView>, service: Service) -> Self {
-        Acceptors { proposer, view, service }
+        Acceptors { proposer, view, service, collector: CollectorView::default() }
+    }
+
+    /// How far the collector of this node has come.
+    pub fn collector(&self) -> &CollectorView {
+        &self.collector
     }
 
     /// The configuration in force on this node.
@@ -213,9 +222,18 @@ impl Acceptors {
         request: Request,
         patience: Duration,
     ) -> Option<Reply> {
-        let (answer, reply) = oneshot::channel();
-        self.proposer.do_send(Inquire { to, place, request, answer });
-        timeout(patience, reply).await.ok()?.ok()?
+        let mut tries = 0..Self::TRIES;
+        loop {
+            tries.next()?;
+            let (answer, reply) = oneshot::channel();
+            let (to, place, request) = (to.clone(), place.clone(), request.clone());
+            self.proposer.do_send(Inquire { to, place, request, answer });
+            match timeout(patience, reply).await.ok()?.ok()? {
+                // The proposer follows the fence, so the next try may pass it.
+                Some(Reply::Fenced(_)) if !tries.is_empty() => {}
+                reply => return reply,
+            }
+        }
     }
 }
 

@@ -111,8 +111,9 @@ impl LoadGenerator {
         (0..self.plan.clients).map(client).collect()
     }
 
+    /// Without retries: what is counted are single requests, to one node.
     fn connection(&self, endpoint: &Endpoint) -> Connection {
-        Connection::new(endpoint.url(), self.plan.request_timeout)
+        Connection::new(endpoint.url(), self.plan.request_timeout).with_retries(None)
     }
 
     /// Wakes at the next full second since the start, or at the end of the

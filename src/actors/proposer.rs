@@ -37,9 +37,11 @@ enum Operator {
 
 struct ListingUnderWay {
     listing: Listing,
-    deadline: Duration,
     answer: oneshot::Sender<Result<Listed, Refusal>>,
-    _permit: Permit,
+    /// When it is given up.
+    deadline: Duration,
+    #[expect(dead_code, reason = "it is only held")]
+    permit: Permit,
 }
 
 /// The proposer of a node.
@@ -199,6 +201,27 @@ impl Proposer {
         }
     }
 
+    fn start_listing(&mut self, under_way: ListingUnderWay, ctx: &mut Context<Self>) {
+        let id = self.next_serial();
+        for acceptor in under_way.listing.acceptors() {
+            self.ask_for_page(acceptor, id, under_way.listing.request(None));
+        }
+        self.set_alarm(under_way.deadline, Ticket::Listing(id), ctx);
+        self.listings.insert(id, under_way);
+    }
+
+    /// Begins the listing anew if the proposer has followed a fence; false when
+    /// it has not.
+    fn restart_listing(&mut self, id: u64, ctx: &mut Context<Self>) -> bool {
+        let Some(under_way) = self.listings.get(&id) else { return true };
+        let (configuration, age) = (self.core.configuration(), self.core.age());
+        let Some(listing) = under_way.listing.begun_anew(configuration, age) else { return false };
+        if let Some(old) = self.listings.remove(&id) {
+            self.start_listing(ListingUnderWay { listing, ..old }, ctx);
+        }
+        true
+    }
+
     fn end_listing(&mut self, id: u64, error: ListingError) {
         if let Some(under_way) = self.listings.remove(&id) {
             let _ = under_way.answer.send(Err(error.into()));
@@ -223,38 +246,6 @@ impl Proposer {
         }
     }
 
-    fn start_listing(&mut self, under_way: ListingUnderWay, ctx: &mut Context<Self>) {
-        // A name of its own: answers to an earlier beginning are not for it.
-        let id = self.next_serial();
-        for acceptor in under_way.listing.acceptors() {
-            self.ask_for_page(acceptor, id, under_way.listing.request(None));
-        }
-        self.set_alarm(under_way.deadline, Ticket::Listing(id), ctx);
-        self.listings.insert(id, under_way);
-    }
-
-    /// `from` turned a listing away. What it taught is in force by now, and the
-    /// listing begins anew under it.
-    fn list_anew(&mut self, id: u64, from: &AcceptorId, ctx: &mut Context<Self>) {
-        let Some(ListingUnderWay { listing, deadline, answer, _permit }) =
-            self.listings.remove(&id)
-        else {
-            return;
-        };
-        match listing.anew(self.core.configuration(), self.core.age()) {
-            Ok(listing) => {
-                let under_way = ListingUnderWay { listing, deadline, answer, _permit };
-                self.start_listing(under_way, ctx);
-            }
-            // Nothing is newer here: this acceptor will not answer.
-            Err(listing) => {
-                let under_way = ListingUnderWay { listing, deadline, answer, _permit };
-                self.listings.insert(id, under_way);
-                self.on_listed(id, from, None);
-            }
-        }
-    }
-
     fn ask_for_page(&self, to: &AcceptorId, id: u64, call: Call) {
         self.links[to].do_send(Envelopes(vec![Envelope { ticket: Ticket::Listing(id), call }]));
     }
@@ -268,11 +259,11 @@ impl Handler<Submit> for Proposer {
     type Result = ();
 
     fn handle(&mut self, message: Submit, ctx: &mut Context<Self>) {
-        let Submit { key, command, patience, answer, permit } = message;
+        let Submit { key, submission, patience, answer, permit } = message;
         let id = self.next_serial();
         self.clients.insert(id, Client { answer, _permit: permit });
         let deadline = self.now() + patience;
-        self.handle_events([Event::Submitted { id, key, command, deadline }], ctx);
+        self.handle_events([Event::Submitted { id, key, submission, deadline }], ctx);
     }
 }
 
@@ -280,8 +271,7 @@ impl Handler<Replies> for Proposer {
     type Result = ();
 
     fn handle(&mut self, Replies { from, replies }: Replies, ctx: &mut Context<Self>) {
-        let mut events = Vec::with_capacity(replies.len());
-        let mut turned_away = Vec::new();
+        let (mut events, mut fenced) = (Vec::with_capacity(replies.len()), Vec::new());
         for (ticket, reply) in replies {
             match ticket {
                 Ticket::Round(token) => {
@@ -290,13 +280,11 @@ impl Handler<Replies> for Proposer {
                     }
                     events.push(Event::Replied { token, from: from.clone(), reply });
                 }
-                Ticket::Listing(id) => match fence_in(&reply) {
-                    Some(told) => {
-                        events.push(told);
-                        turned_away.push(id);
-                    }
-                    None => self.on_listed(id, &from, reply),
-                },
+                Ticket::Listing(id) if matches!(reply, Some(Reply::Fenced(_))) => {
+                    events.extend(fence_in(&reply));
+                    fenced.push(id);
+                }
+                Ticket::Listing(id) => self.on_listed(id, &from, reply),
                 Ticket::Inquiry(id) => {
                     events.extend(fence_in(&reply));
                     if let Some(answer) = self.inquiries.remove(&id) {
@@ -306,7 +294,11 @@ impl Handler<Replies> for Proposer {
             }
         }
         self.handle_events(events, ctx);
-        turned_away.into_iter().for_each(|id| self.list_anew(id, &from, ctx));
+        for id in fenced {
+            if !self.restart_listing(id, ctx) {
+                self.on_listed(id, &from, None);
+            }
+        }
     }
 }
 
@@ -318,7 +310,7 @@ impl Handler<List> for Proposer {
         let listing =
             Listing::new(self.core.configuration().clone(), self.core.age(), prefix, scope);
         let deadline = self.now() + patience;
-        self.start_listing(ListingUnderWay { listing, deadline, answer, _permit: permit }, ctx);
+        self.start_listing(ListingUnderWay { listing, answer, deadline, permit }, ctx);
     }
 }
 

@@ -7,7 +7,7 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use super::service::Permit;
-use crate::kv::{Answer, Command, Key, Listed, Refusal, Scope};
+use crate::kv::{Answer, Key, Listed, Refusal, Scope, Submission};
 use crate::raft::{ChangeError, Changed, MemberChange, ReplicaId};
 
 /// A command for the protocol actor. It carries its own way back, so that a
@@ -17,8 +17,8 @@ use crate::raft::{ChangeError, Changed, MemberChange, ReplicaId};
 pub struct Submit {
     /// The key.
     pub key: Key,
-    /// The command.
-    pub command: Command,
+    /// The command, and the name of the request.
+    pub submission: Submission,
     /// How long the client waits.
     pub patience: Duration,
     /// The way back.
@@ -60,7 +60,7 @@ pub struct ChangeMembers {
 /// What this node has applied by itself: no other node is asked, so an answer
 /// may be old.
 pub trait LocalReads: Send + Sync {
-    /// Reads a key, as [`Command::Get`] would. Runs on a thread that serves
+    /// Reads a key, as [`Command::Get`](crate::kv::Command::Get) would. Runs on a thread that serves
     /// HTTP: it must not wait for anything but the store.
     fn get(&self, key: &Key) -> Result<Answer, Refusal>;
 

@@ -41,9 +41,9 @@ impl Handler<Submit> for Replica {
     fn handle(&mut self, message: Submit, _: &mut Context<Self>) {
         let replica = self.replica.clone();
         actix::spawn(async move {
-            let Submit { key, command, patience, answer, permit } = message;
+            let Submit { key, submission, patience, answer, permit } = message;
             // A client that went away has no use for it.
-            let _ = answer.send(replica.submit(key, command, deadline(patience)).await);
+            let _ = answer.send(replica.submit(key, submission, deadline(patience)).await);
             drop(permit);
         });
     }

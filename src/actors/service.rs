@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
 use super::window::{Place, Window};
-use crate::kv::{Answer, Command, Consistency, Key, Listed, Refusal, Scope};
+use crate::kv::{Answer, Command, Consistency, Key, Listed, Refusal, Scope, Submission};
 use crate::raft::{ChangeError, Changed, MemberChange};
 
 /// A place among what is under way; dropping its last clone gives it back.
@@ -82,23 +82,28 @@ impl Service {
     }
 
     /// Runs a command.
-    pub async fn submit(&self, key: Key, command: Command) -> Result<Answer, Refusal> {
-        self.submit_within(key, command, Self::PATIENCE).await
+    pub async fn submit(
+        &self,
+        key: Key,
+        submission: impl Into<Submission>,
+    ) -> Result<Answer, Refusal> {
+        self.submit_within(key, submission, Self::PATIENCE).await
     }
 
     /// Runs a command that may take this long.
     pub async fn submit_within(
         &self,
         key: Key,
-        command: Command,
+        submission: impl Into<Submission>,
         patience: Duration,
     ) -> Result<Answer, Refusal> {
-        let permit = self.permit(&self.commands, command.value_bytes())?;
-        let is_read = command.is_read();
+        let submission = submission.into();
+        let permit = self.permit(&self.commands, submission.size_bytes())?;
+        let is_read = submission.is_read();
         let (answer, result) = oneshot::channel();
-        self.submit.do_send(Submit { key, command, patience, answer, permit });
+        self.submit.do_send(Submit { key, submission, patience, answer, permit });
         match result.await {
-            Ok(result) => result,
+            Ok(result) => result?.unless_refused(),
             Err(_) if is_read => Err(Refusal::Failed(STOPPED.into())),
             Err(_) => Err(Refusal::Unknown(STOPPED.into())),
         }

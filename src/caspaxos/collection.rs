@@ -2,7 +2,8 @@
 //! (CASPaxos §3.1), driven by one proposer.
 //!
 //! 1. **Replicate**: each tombstone is accepted by *all* acceptors under a
-//!    ballot of this batch, so no older value is left anywhere.
+//!    ballot of this batch, so no older value is left anywhere. What turns out
+//!    to live goes no further.
 //! 2. **Age**: all acceptors raise the least age that they serve, and the
 //!    floor above everything in the batch. From then on no message of an
 //!    earlier time is served, and every proposer, on its next call, learns the
@@ -191,10 +192,9 @@ impl Collection {
             return;
         }
         let (ballot, value) = (item.ballot, item.found.1.clone());
-        if value.record.is_live() {
-            return self.leave(&key);
-        }
-        // The next ballot is this one: nothing above it is promised.
+        // A live value is written to all as well: some acceptor has missed it,
+        // or the key would not look deleted. The next ballot is this one, so
+        // that nothing above it is promised.
         let request = Request::Accept { key: key.clone(), ballot, value, next: ballot };
         self.ask_all(&key, request, effects);
     }
@@ -207,6 +207,12 @@ impl Collection {
         }
         if self.items.values().any(|item| item.accepted.len() < all) {
             return CollectionProgress::Waits;
+        }
+        let live = self.items.iter().filter(|(_, item)| item.found.1.record.is_live());
+        let live: Vec<Key> = live.map(|(key, _)| key.clone()).collect();
+        live.iter().for_each(|key| self.leave(key));
+        if self.items.is_empty() {
+            return self.give_up();
         }
         let floors = self.items.values().map(|item| Floor {
             counter: item.ballot.counter,

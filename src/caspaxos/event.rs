@@ -6,7 +6,7 @@ use super::{
     AcceptorId, Call, Collected, Configuration, ConfigurationStep, Epoch, Fence,
     ReconfigurationError, Reply,
 };
-use crate::kv::{Command, Key, Outcome};
+use crate::kv::{Key, Outcome, Submission};
 
 /// Time since an origin of the caller's choice; it must never go back.
 pub type Instant = Duration;
@@ -32,8 +32,8 @@ pub enum Event {
         id: CommandId,
         /// The key.
         key: Key,
-        /// The command.
-        command: Command,
+        /// The command, and the name of the request.
+        submission: Submission,
         /// When the client will have lost patience.
         deadline: Instant,
     },

@@ -58,8 +58,7 @@ impl KeptValues {
     }
 
     fn cost(key: &Key, kept: &Kept) -> usize {
-        let value_bytes = kept.value.record.value.as_ref().map_or(0, |value| value.len());
-        key.as_str().len() + value_bytes + Self::OVERHEAD_BYTES
+        key.as_str().len() + kept.value.size_bytes() + Self::OVERHEAD_BYTES
     }
 }
 

@@ -60,13 +60,12 @@ impl Listing {
         }
     }
 
-    /// The same listing from the beginning, under what is in force by now; if
-    /// nothing else is, the listing as it is.
-    pub fn anew(self, configuration: &Configuration, age: Age) -> Result<Listing, Listing> {
-        if (configuration.epoch, age) == (self.configuration.epoch, self.age) {
-            return Err(self);
-        }
-        Ok(Listing::new(configuration.clone(), age, self.prefix, self.scope))
+    /// The same listing from its beginning, for a proposer that has followed a
+    /// fence; `None` when it knows no more than this listing did.
+    pub fn begun_anew(&self, configuration: &Configuration, age: Age) -> Option<Listing> {
+        let is_newer = configuration.epoch > self.configuration.epoch || age > self.age;
+        let (prefix, scope) = (self.prefix.clone(), self.scope);
+        is_newer.then(|| Listing::new(configuration.clone(), age, prefix, scope))
     }
 
     /// Whom to ask first.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Age, Ballot, Epoch, Fence, Lineage};
-use crate::kv::{Key, Record};
+use crate::kv::{Key, Memory, Record};
 
 /// What a register holds: the client's record, and how it came about.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -12,6 +12,15 @@ pub struct Value {
     pub record: Record,
     /// The changes that led to it.
     pub lineage: Lineage,
+    /// The requests that led to it. Last, as the former format ends before it.
+    pub memory: Memory,
+}
+
+impl Value {
+    /// What grows with what clients store: the value and the memory, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.record.value.as_ref().map_or(0, |value| value.len()) + self.memory.size_bytes()
+    }
 }
 
 /// One request to an acceptor.

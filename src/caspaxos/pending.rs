@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use super::lineage::{Change, Fate};
 use super::{Ballot, CommandId, Effect, Failure, Instant, Value};
-use crate::kv::{Command, Outcome, apply};
+use crate::kv::{Outcome, Submission, apply};
 
 /// A command that waits for its answer.
 #[derive(Clone, Debug)]
 pub struct Pending {
     id: CommandId,
-    command: Command,
+    submission: Submission,
     deadline: Instant,
     /// Where the command changed the record in a value that was sent to
     /// acceptors and not settled, and what it answered there.
     attempts: Vec<(Change, Outcome)>,
+    /// A value was met that remembers the request: an earlier try of it took
+    /// effect, or may do so.
+    is_remembered: bool,
     /// It was answered while a round had it in hand; its place is kept until
     /// the round is over.
     is_answered: bool,
@@ -27,8 +30,15 @@ impl Pending {
     const MAX_ATTEMPTS: usize = 64;
 
     /// A command that was not tried yet.
-    pub fn new(id: CommandId, command: Command, deadline: Instant) -> Self {
-        Pending { id, command, deadline, attempts: Vec::new(), is_answered: false }
+    pub fn new(id: CommandId, submission: Submission, deadline: Instant) -> Self {
+        Pending {
+            id,
+            submission,
+            deadline,
+            attempts: Vec::new(),
+            is_remembered: false,
+            is_answered: false,
+        }
     }
 
     /// The answer to its client.
@@ -38,7 +48,8 @@ impl Pending {
 
     /// What to say when it is given up.
     fn failure(&self) -> Failure {
-        if self.attempts.is_empty() { Failure::Failed } else { Failure::Unknown }
+        let is_definite = self.attempts.is_empty() && !self.is_remembered;
+        if is_definite { Failure::Failed } else { Failure::Unknown }
     }
 
     /// What became of its attempts, as far as `base` descends from them: its
@@ -52,6 +63,15 @@ impl Pending {
         let is_lost = fates.contains(&Fate::Forgotten) || fates.len() >= Self::MAX_ATTEMPTS;
         is_lost.then_some(Err(Failure::Unknown))
     }
+}
+
+/// What of a value is heeded: all of it, unless a bug is planted.
+#[derive(Clone, Copy, Debug)]
+pub struct Heeds {
+    /// Which changes led to it.
+    pub lineage: bool,
+    /// Which requests did.
+    pub memory: bool,
 }
 
 /// The commands that wait on one key, in the order of their arrival.
@@ -76,7 +96,7 @@ impl Waiting {
 
     /// True when none of them may change the record.
     pub fn are_reads(&self) -> bool {
-        self.0.iter().all(|pending| pending.command.is_read())
+        self.0.iter().all(|pending| pending.submission.is_read())
     }
 
     /// The time until the first of them expires; `None` when none is left to.
@@ -138,6 +158,9 @@ impl Waiting {
     /// and an outcome for each of the first ones. Those whose fate nobody can
     /// tell any more are answered as unknown and taken out.
     ///
+    /// The lineage tells of attempts that were made here, with all that they
+    /// found; the memory tells of tries through other proposers too.
+    ///
     /// Commands with attempts always stand before those without, and `limit`
     /// never changes, so whoever was tried before is tried again: a value that
     /// builds on an attempt of theirs names the newer attempt for them too,
@@ -148,21 +171,29 @@ impl Waiting {
         base: Value,
         ballot: Ballot,
         limit: usize,
-        heeds_lineage: bool,
+        heeds: Heeds,
         effects: &mut Vec<Effect>,
     ) -> (Value, Vec<Outcome>) {
-        let mut record = base.record.clone();
+        let (mut record, mut memory) = (base.record.clone(), base.memory.clone());
         let mut outcomes = Vec::new();
         while outcomes.len() < limit.min(self.0.len()) {
-            let pending = &self.0[outcomes.len()];
-            let outcome = match pending.settled_by(&base).filter(|_| heeds_lineage) {
-                Some(Ok(outcome)) => outcome,
-                Some(Err(failure)) => {
-                    effects.push(pending.answer(Err(failure)));
-                    self.0.remove(outcomes.len());
-                    continue;
-                }
-                None => apply(&record, &pending.command, record.modified_index + 1),
+            let pending = &mut self.0[outcomes.len()];
+            let submission = &pending.submission;
+            let settled = pending.settled_by(&base).filter(|_| heeds.lineage);
+            let remembered = || memory.recall(&record, submission).filter(|_| heeds.memory);
+            let outcome = if let Some(Ok(outcome)) = settled {
+                outcome
+            } else if let Some(outcome) = remembered() {
+                pending.is_remembered = true;
+                outcome
+            } else if let Some(Err(failure)) = settled {
+                effects.push(pending.answer(Err(failure)));
+                self.0.remove(outcomes.len());
+                continue;
+            } else {
+                let outcome = apply(&record, &submission.command, record.modified_index + 1);
+                memory.remember(submission, &outcome);
+                outcome
             };
             if outcome.after.modified_index > record.modified_index {
                 record = outcome.after.clone();
@@ -170,7 +201,8 @@ impl Waiting {
             outcomes.push(outcome);
         }
         if record == base.record {
-            return (base, outcomes);
+            // A request that failed may be new in the memory.
+            return (Value { memory, ..base }, outcomes);
         }
         let lineage = base.lineage.extended(ballot);
         let change = lineage.last().expect("it was just extended");
@@ -179,6 +211,6 @@ impl Waiting {
                 pending.attempts.push((change, outcome.clone()));
             }
         }
-        (Value { record, lineage }, outcomes)
+        (Value { record, lineage, memory }, outcomes)
     }
 }

@@ -12,6 +12,9 @@ pub enum Bug {
     /// Against rule 8: a command is applied again though an earlier attempt
     /// of it may have taken effect.
     ReappliesUnknown,
+    /// A request that comes again is applied again, though the value remembers
+    /// it.
+    ForgetsRequests,
     /// Kept values survive a change of the configuration.
     KeptSurvivesConfiguration,
     /// Registers are removed though no age was raised.

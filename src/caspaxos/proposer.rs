@@ -33,7 +33,7 @@ use rand::{Rng, SeedableRng};
 
 use super::collection::Collection;
 use super::kept::{Kept, KeptValues};
-use super::pending::{Pending, Waiting};
+use super::pending::{Heeds, Pending, Waiting};
 use super::planted::Bug;
 use super::reconfiguration::Reconfiguration;
 use super::round::{Phase, Reading, Work, note};
@@ -160,8 +160,8 @@ impl Proposer {
     /// Takes one event in and appends what is to be done.
     pub fn handle(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Submitted { id, key, command, deadline } => {
-                let pending = Pending::new(id, command, deadline);
+            Event::Submitted { id, key, submission, deadline } => {
+                let pending = Pending::new(id, submission, deadline);
                 self.on_submitted(now, key, pending, effects);
             }
             Event::Replied { token, from, reply } => {
@@ -334,9 +334,12 @@ impl Proposer {
         if work.waiting.is_empty() {
             return;
         }
-        let heeds_lineage = !self.is_planted(Bug::ReappliesUnknown);
+        let heeds = Heeds {
+            lineage: !self.is_planted(Bug::ReappliesUnknown),
+            memory: !self.is_planted(Bug::ForgetsRequests),
+        };
         let limit = self.settings.commands_per_round;
-        let (value, outcomes) = work.waiting.apply(base, ballot, limit, heeds_lineage, effects);
+        let (value, outcomes) = work.waiting.apply(base, ballot, limit, heeds, effects);
         let next = self.next_ballot();
         let request = Request::Accept { key: key.clone(), ballot, value: value.clone(), next };
         work.phase = Phase::Accepting { next, value, accepted: Vec::new(), outcomes };
@@ -364,7 +367,7 @@ impl Proposer {
             call: Call { epoch, age, request: request.clone() },
         }));
         let value_bytes = match &request {
-            Request::Accept { value, .. } => value.record.value.as_ref().map_or(0, |v| v.len()),
+            Request::Accept { value, .. } => value.size_bytes(),
             Request::Prepare { .. }
             | Request::Read { .. }
             | Request::List(_)

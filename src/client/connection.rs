@@ -1,4 +1,4 @@
-//! One connection to one node.
+//! One connection to one node at a time.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,9 +8,11 @@ use awc::http::Method;
 use awc::http::header::{self, HeaderMap};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::Instant;
 
 use super::answer::{Answer, Node, Written};
-use super::{ClientError, ErrorKind, MAX_ANSWER_BYTES};
+use super::retries::Numbering;
+use super::{ClientError, ErrorKind, MAX_ANSWER_BYTES, Retries};
 
 /// What stays as it is in a path: the unreserved characters of RFC 3986 and
 /// the slash, which makes directories.
@@ -20,12 +22,22 @@ const IN_PATH: AsciiSet =
 /// One TCP connection to one node, opened by the first request and kept.
 ///
 /// It belongs to an actix system. Any error closes it, so that a late answer
-/// is never taken for the next one's; the request after opens a new one.
+/// is never taken for the next one's; the request after opens a new one, to
+/// another node if there is one and this one cannot serve now.
 pub struct Connection {
-    url: String,
+    urls: Vec<String>,
+    /// Which of them is asked.
+    current: usize,
     request_timeout: Duration,
     client: awc::Client,
+    retries: Option<Retries>,
+    numbering: Numbering,
+    /// Whether the nodes heed the names of requests, once that is known.
+    heeds_names: Option<bool>,
 }
+
+/// The header that names a request.
+const NAME_HEADER: &str = "Idempotency-Key";
 
 /// What a key must be for a compare-and-swap to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,22 +70,44 @@ impl Expected<'_> {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Connection").field("urls", &self.urls).finish_non_exhaustive()
     }
 }
 
 impl Connection {
     /// A connection to the node at `url` (`http://HOST:PORT`). A request
-    /// takes at most `request_timeout`, connecting included.
+    /// takes at most `request_timeout`, connecting included; a mutation of
+    /// unknown outcome is asked for again as [`Retries::default`] has it.
     pub fn new(url: &str, request_timeout: Duration) -> Connection {
-        Connection { url: url.to_owned(), request_timeout, client: new_client(request_timeout) }
+        Connection {
+            urls: vec![url.to_owned()],
+            current: 0,
+            request_timeout,
+            client: new_client(request_timeout),
+            retries: Some(Retries::default()),
+            numbering: Numbering::new(),
+            heeds_names: None,
+        }
+    }
+
+    /// Goes on at this node of the same cluster too, when another one cannot
+    /// be reached.
+    pub fn with_other(mut self, url: &str) -> Connection {
+        self.urls.push(url.to_owned());
+        self
+    }
+
+    /// Asks again as told; `None`: never, and requests have no names.
+    pub fn with_retries(mut self, retries: Option<Retries>) -> Connection {
+        self.retries = retries;
+        self
     }
 
     /// Reads a key; `None` when it is absent. The read is linearizable
     /// (`quorum=true`).
     pub async fn get(&mut self, key: &str) -> Result<Option<Node>, ClientError> {
         let path = format!("{}?quorum=true", path(key));
-        let (status, body) = self.exchange(Method::GET, &path, None).await?;
+        let (status, body) = self.exchange(&Request::of(Method::GET, path)).await?;
         let answer = Answer { status, body: &body };
         answer.read().map_err(|kind| self.error(&Method::GET, kind))
     }
@@ -100,9 +134,7 @@ impl Connection {
 
     /// Removes the key if it is present.
     pub async fn delete(&mut self, key: &str) -> Result<Written, ClientError> {
-        let (status, body) = self.exchange(Method::DELETE, &path(key), None).await?;
-        let answer = Answer { status, body: &body };
-        answer.written().map_err(|kind| self.error(&Method::DELETE, kind))
+        self.mutate(Request::of(Method::DELETE, path(key))).await
     }
 
     async fn put(
@@ -115,26 +147,76 @@ impl Connection {
             .extend_pairs(parameters)
             .append_pair("value", value)
             .finish();
-        let (status, body) = self.exchange(Method::PUT, &path(key), Some(form)).await?;
+        self.mutate(Request { form: Some(form), ..Request::of(Method::PUT, path(key)) }).await
+    }
+
+    /// Sends a mutation, and as long as its outcome is unknown again. An
+    /// answer to a later try that it failed speaks of that try alone.
+    async fn mutate(&mut self, mut request: Request) -> Result<Written, ClientError> {
+        let Some(retries) = self.retries else {
+            return self.try_to(&request).await;
+        };
+        request.name = Some(self.numbering.next());
+        let began = Instant::now();
+        let mut unknown: Option<ClientError> = None;
+        for tried in 0..retries.tries.max(1) {
+            if unknown.is_some() {
+                tokio::time::sleep(Retries::pause(tried)).await;
+                if began.elapsed() >= retries.within {
+                    break;
+                }
+                match self.heeds_names().await {
+                    Some(true) => {}
+                    Some(false) => break,
+                    None => continue,
+                }
+            }
+            match self.try_to(&request).await {
+                Ok(written) => return Ok(written),
+                Err(error) if unknown.is_none() && !error.is_unknown() => return Err(error),
+                Err(error) => {
+                    let may_pass = error.may_pass();
+                    unknown.get_or_insert(error);
+                    if !may_pass {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(unknown.expect("a try that is not answered leaves an error"))
+    }
+
+    async fn try_to(&mut self, request: &Request) -> Result<Written, ClientError> {
+        let (status, body) = self.exchange(request).await?;
         let answer = Answer { status, body: &body };
-        answer.written().map_err(|kind| self.error(&Method::PUT, kind))
+        answer.written().map_err(|kind| self.error(&request.method, kind))
+    }
+
+    /// Whether the nodes heed the names of requests: those of gryadka do.
+    /// `None` when it cannot be asked now.
+    async fn heeds_names(&mut self) -> Option<bool> {
+        if self.heeds_names.is_none() {
+            let version = Request::of(Method::GET, "/version".to_owned());
+            let (status, body) = self.exchange(&version).await.ok()?;
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            self.heeds_names = Some(status == 200 && body.get("gryadka").is_some());
+        }
+        self.heeds_names
     }
 
     /// Sends one request and reads the whole answer, in time.
-    async fn exchange(
-        &mut self,
-        method: Method,
-        path: &str,
-        form: Option<String>,
-    ) -> Result<(u16, Bytes), ClientError> {
-        let url = format!("{}{path}", self.url);
-        let request = self.client.request(method.clone(), url);
+    async fn exchange(&mut self, request: &Request) -> Result<(u16, Bytes), ClientError> {
+        let url = format!("{}{}", self.urls[self.current], request.path);
+        let mut sending = self.client.request(request.method.clone(), url);
+        if let Some(name) = &request.name {
+            sending = sending.insert_header((NAME_HEADER, name.as_str()));
+        }
         let answer = async {
-            let sent = match form {
-                Some(form) => request
+            let sent = match &request.form {
+                Some(form) => sending
                     .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
-                    .send_body(form),
-                None => request.send(),
+                    .send_body(form.clone()),
+                None => sending.send(),
             };
             let mut response = sent.await.map_err(send_error)?;
             let body = response.body().limit(MAX_ANSWER_BYTES).await.map_err(body_error)?;
@@ -147,13 +229,34 @@ impl Connection {
             Ok(answer) => answer,
             Err(_) => Err(ErrorKind::Timeout(self.request_timeout)),
         };
-        answer.map_err(|kind| self.error(&method, kind))
+        answer.map_err(|kind| self.error(&request.method, kind))
     }
 
     /// An error, after which the connection is a new one.
     fn error(&mut self, method: &Method, kind: ErrorKind) -> ClientError {
         self.client = new_client(self.request_timeout);
-        ClientError { endpoint: self.url.clone(), kind, mutation: *method != Method::GET }
+        let endpoint = self.urls[self.current].clone();
+        let error = ClientError { endpoint, kind, mutation: *method != Method::GET };
+        if error.may_pass() {
+            self.current = (self.current + 1) % self.urls.len();
+        }
+        error
+    }
+}
+
+/// One request to a node.
+struct Request {
+    method: Method,
+    path: String,
+    form: Option<String>,
+    /// The same in every try.
+    name: Option<String>,
+}
+
+impl Request {
+    /// One without a body and without a name.
+    fn of(method: Method, path: String) -> Self {
+        Request { method, path, form: None, name: None }
     }
 }
 

@@ -74,6 +74,15 @@ impl ClientError {
             }
     }
 
+    /// True when the same request may be answered differently later.
+    pub(super) fn may_pass(&self) -> bool {
+        match &self.kind {
+            ErrorKind::Connect(_) | ErrorKind::Timeout(_) | ErrorKind::Closed(_) => true,
+            ErrorKind::Status { status, .. } => *status >= 500 || *status == 429,
+            ErrorKind::BadBody(_) => false,
+        }
+    }
+
     /// True when the network failed, and not the node behind it.
     pub fn is_network(&self) -> bool {
         matches!(self.kind, ErrorKind::Connect(_) | ErrorKind::Timeout(_) | ErrorKind::Closed(_))

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::address::RedisAddress;
 use super::cluster_file::{AcceptorFields, ClusterFile, NodeFields, ProposerFields, ProposerHome};
+use super::collection::CollectionSettings;
 use super::deployment::{AcceptorPlace, Deployment, Listen, QuorumSizes};
 use super::error::{ConfigError, Problem};
 use super::expand::expand;
@@ -147,6 +148,7 @@ fn demo_file(base_port: u16, nodes: u16, data_root: &Path) -> ClusterFile {
         proposers: (1..=nodes).map(proposer).collect(),
         replicas: BTreeMap::new(),
         raft: RaftSettings::default(),
+        collection: CollectionSettings::default(),
         loads: BTreeMap::new(),
     }
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::address::{self, Port};
+use super::collection::CollectionSettings;
 use super::deployment::{AcceptorPlace, Listen, LoadFormat, QuorumSizes, Serving, Storage, one};
 use super::names::{self, GivenProposerId};
 use super::original;
@@ -31,6 +32,9 @@ pub(super) struct ClusterFile {
     /// What all replicas share.
     #[serde(default)]
     pub raft: RaftSettings,
+    /// How all proposers collect.
+    #[serde(default)]
+    pub collection: CollectionSettings,
     #[serde(default)]
     pub loads: BTreeMap<String, LoadFields>,
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::address::{self, Host, HttpUrl, Port, RedisAddress};
+use super::collection::CollectionSettings;
 use super::names;
 use super::raft::RaftActor;
 use crate::caspaxos::{AcceptorId, Configuration, Epoch, ProposerId};
@@ -175,6 +176,9 @@ pub struct ProposerActor {
     pub acceptors: Vec<AcceptorRef>,
     /// How many of them must agree.
     pub quorum: QuorumSizes,
+    /// How it collects the registers of deleted keys.
+    #[serde(default, skip_serializing_if = "CollectionSettings::is_default")]
+    pub collection: CollectionSettings,
 }
 
 impl ProposerActor {

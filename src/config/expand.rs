@@ -12,6 +12,7 @@ use super::check_raft::check_settings;
 use super::cluster_file::{
     AcceptorFields, ClusterFile, LoadFields, NodeFields, ProposerFields, ProposerHome,
 };
+use super::collection::CollectionSettings;
 use super::deployment::{
     AcceptorActor, AcceptorPlace, AcceptorRef, Actors, Deployment, Listen, LoadActor, LocalStorage,
     ProposerActor,
@@ -31,7 +32,8 @@ pub(super) fn expand(file: ClusterFile) -> Result<(Nodes, RedisAcceptors), Probl
     names::check_keys("replicas", file.replicas.keys())?;
     names::check_keys("loads", file.loads.keys())?;
     check_settings("raft", file.raft)?;
-    let ClusterFile { cluster, nodes, acceptors, proposers, replicas, raft, loads } = file;
+    let ClusterFile { cluster, nodes, acceptors, proposers, replicas, raft, collection, loads } =
+        file;
     let mut paths = Paths::default();
     let mut nodes = given_nodes(&cluster, nodes);
     imply_nodes(&cluster, &proposers, &loads, &mut nodes, &mut paths)?;
@@ -40,7 +42,7 @@ pub(super) fn expand(file: ClusterFile) -> Result<(Nodes, RedisAcceptors), Probl
     }
     check_addresses(&nodes, &acceptors, &paths)?;
     place_acceptors(&acceptors, &mut nodes)?;
-    place_proposers(proposers, &acceptors, &mut nodes, &mut paths)?;
+    place_proposers(proposers, collection, &acceptors, &mut nodes, &mut paths)?;
     place_replicas(replicas, raft, &mut nodes, &mut paths)?;
     introduce_peers(&mut nodes)?;
     place_loads(loads, &mut nodes)?;
@@ -207,6 +209,7 @@ fn place_acceptors(
 
 fn place_proposers(
     proposers: BTreeMap<String, ProposerFields>,
+    collection: CollectionSettings,
     acceptors: &BTreeMap<String, AcceptorFields>,
     nodes: &mut Nodes,
     paths: &mut Paths,
@@ -228,7 +231,7 @@ fn place_proposers(
         known_node(nodes, path.clone(), &node)?;
         let acceptors = acceptor_refs(&name, &node, &proposer.acceptors, acceptors, nodes)?;
         let quorum = proposer.quorum;
-        let actor = ProposerActor { id, acceptors, quorum };
+        let actor = ProposerActor { id, acceptors, quorum, collection };
         let deployment = known_node(nodes, path.clone(), &node)?;
         if deployment.actors.proposer.replace(actor).is_some() {
             let other = &paths.proposer[&node];

@@ -34,6 +34,7 @@ mod check;
 mod check_raft;
 mod cluster;
 mod cluster_file;
+mod collection;
 mod deploy;
 mod deployment;
 mod error;
@@ -51,6 +52,7 @@ mod tests;
 
 pub use address::{BadUrl, HttpUrl, RedisAddress};
 pub use cluster::Cluster;
+pub use collection::CollectionSettings;
 pub use deploy::{DeployError, write_deployment};
 pub use deployment::{
     AcceptorActor, AcceptorPlace, AcceptorRef, Actors, Deployment, Listen, LoadActor, LoadFormat,

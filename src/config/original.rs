@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 
 use super::address::{self, RedisAddress};
 use super::check::{check_acceptors, check_quorum};
+use super::collection::CollectionSettings;
 use super::deployment::{
     AcceptorPlace, AcceptorRef, Actors, Deployment, Listen, ProposerActor, QuorumSizes,
 };
@@ -61,7 +62,12 @@ pub(super) fn read_proposer(text: &[u8]) -> Result<Deployment, Problem> {
         .map(|(index, acceptor)| named(index, acceptor))
         .collect::<Result<Vec<_>, Problem>>()?;
     check_acceptors("acceptors", &acceptors)?;
-    let proposer = ProposerActor { id: given.id, acceptors, quorum };
+    let proposer = ProposerActor {
+        id: given.id,
+        acceptors,
+        quorum,
+        collection: CollectionSettings::default(),
+    };
     check_quorum("quorum", &proposer.configuration(), quorum)?;
     let client = SocketAddr::new(host.unwrap_or(DEFAULT_HOST), port);
     let mut deployment = Deployment {

@@ -68,6 +68,11 @@ pub async fn status(
     }
 }
 
+/// `GET /collector`: how far this node's collection of deleted keys has come.
+pub async fn collector(state: web::Data<ClientState>) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok().json(acceptors(&state)?.collector().status()))
+}
+
 #[derive(Deserialize)]
 pub struct After {
     after: Option<String>,

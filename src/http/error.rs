@@ -5,7 +5,7 @@ use actix_web::http::header::{ALLOW, CONNECTION};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
-use crate::kv::{BadConsistency, BadKey, Refusal};
+use crate::kv::{BadConsistency, BadKey, BadRequestId, Refusal};
 use crate::raft::ChangeError;
 
 /// Why a request has no other answer.
@@ -44,7 +44,7 @@ impl ApiError {
             ApiError::Refused(Refusal::Unknown(_)) => Some("unknown"),
             ApiError::Refused(Refusal::Failed(_) | Refusal::Stopping | Refusal::Overloaded)
             | ApiError::TooManyConnections(_) => Some("failed"),
-            ApiError::Refused(Refusal::TooLarge(_))
+            ApiError::Refused(Refusal::TooLarge(_) | Refusal::IdReused | Refusal::Superseded)
             | ApiError::Malformed(_)
             | ApiError::NotFound(_)
             | ApiError::Conflict(_)
@@ -103,6 +103,12 @@ impl From<BadConsistency> for ApiError {
     }
 }
 
+impl From<BadRequestId> for ApiError {
+    fn from(bad: BadRequestId) -> Self {
+        ApiError::Malformed(format!("Idempotency-Key: {bad}"))
+    }
+}
+
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
@@ -120,6 +126,9 @@ impl ResponseError for ApiError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             ApiError::Refused(Refusal::Unknown(_)) => StatusCode::GATEWAY_TIMEOUT,
+            ApiError::Refused(Refusal::IdReused | Refusal::Superseded) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
         }
     }
 

@@ -6,15 +6,16 @@
 //! clients.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::body::MAX_TEXT_BYTES;
+use super::idempotency::request_id;
 use super::{ApiError, ClientState, body};
 use crate::kv::Refusal;
-use crate::kv::{Command, Record, VersionedJson};
+use crate::kv::{Command, Record, Submission, VersionedJson};
 
 const CHANGES: [&str; 3] = ["read", "write", "id"];
 
@@ -51,6 +52,7 @@ pub(super) fn refuse(
 
 /// `POST /change {"name", "key", "params"}`.
 pub async fn change(
+    request: HttpRequest,
     payload: web::Payload,
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
@@ -60,10 +62,10 @@ pub async fn change(
         Err(error) => return Ok(malformed(&error)),
     };
     let key = body::key(&change.key)?;
-    let command = match change.name.as_str() {
-        "read" | "id" => Command::Get,
+    let submission = match change.name.as_str() {
+        "read" | "id" => Command::Get.into(),
         "write" => match write_command(change.params)? {
-            Ok(command) => command,
+            Ok(command) => Submission { command, request_id: request_id(&request)? },
             Err(why) => return Ok(refuse(StatusCode::BAD_REQUEST, "UpdateError", why)),
         },
         other => {
@@ -71,7 +73,7 @@ pub async fn change(
             return Ok(refuse(StatusCode::NOT_FOUND, "UnknownChangeFunction", why));
         }
     };
-    match state.service.submit(key, command).await {
+    match state.service.submit(key, submission).await {
         Ok(answer) => {
             let absent = if change.name == "id" { "null" } else { VersionedJson::ABSENT };
             let value = render(&answer.outcome.after, absent);
@@ -88,7 +90,9 @@ pub async fn change(
         Err(refusal @ Refusal::Stopping) => {
             Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "ProposerIsOff", refusal))
         }
-        Err(refusal @ Refusal::TooLarge(_)) => Err(refusal.into()),
+        Err(refusal @ (Refusal::TooLarge(_) | Refusal::IdReused | Refusal::Superseded)) => {
+            Err(refusal.into())
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod form;
 mod gryadka;
 mod health;
+mod idempotency;
 mod indices;
 mod members;
 mod peer;
@@ -147,6 +148,7 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(readable("/acceptors", acceptors::all))
         .service(readable("/acceptors/{id}/keys", acceptors::keys))
         .service(writable("/acceptors/status", acceptors::status))
+        .service(readable("/collector", acceptors::collector))
         .service(writable("/acceptors/wipe", acceptors::wipe))
         .service(writable("/rescan", acceptors::rescan))
         .service(readable("/health", health::health))

@@ -3,10 +3,11 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::idempotency::request_id;
 use super::indices::Indices;
 use super::sending::Sending;
 use super::{ApiError, ClientState, body, members};
-use crate::kv::{Command, Consistency, Key, MAX_VALUE_BYTES};
+use crate::kv::{Command, Consistency, Key, MAX_VALUE_BYTES, Submission};
 
 /// What someone finds who only has the address.
 const GUIDE: &str = "a gryadka node: PUT and GET /KEY, etcd's v2 API at /v2/keys/, \
@@ -29,8 +30,10 @@ pub async fn key(
         }
         Method::PUT => {
             let key = body::key(&name)?;
+            let request_id = request_id(&request)?;
             let value = body::read(payload, MAX_VALUE_BYTES).await?;
-            let answer = state.service.submit(key, Command::Set(value)).await?;
+            let submission = Submission { command: Command::Set(value), request_id };
+            let answer = state.service.submit(key, submission).await?;
             let mut response = HttpResponse::NoContent();
             Indices::from(&answer).put_on(&mut response);
             Ok(response.finish())

@@ -12,9 +12,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::{self, MAX_TEXT_BYTES};
 use super::form::Form;
+use super::idempotency::request_id;
 use super::v2_answer::{Answerer, EtcdError, Listing};
 use super::{ApiError, ClientState};
-use crate::kv::{Command, Compare, Consistency, Key, Verdict};
+use crate::kv::{Command, Compare, Consistency, Key, Submission, Verdict};
 
 /// Every method on `/v2/keys` and below.
 pub async fn keys(
@@ -55,7 +56,8 @@ async fn handle(
         parameters.delete_command()
     };
     let key = Key::try_from(name.as_str()).map_err(ApiError::from)?;
-    let answer = state.service.submit(key, command.clone()).await.map_err(ApiError::from)?;
+    let submission = Submission { command: command.clone(), request_id: request_id(request)? };
+    let answer = state.service.submit(key, submission).await.map_err(ApiError::from)?;
     if answer.outcome.verdict == Verdict::Done {
         return Ok(answerer.event(action, &name, &answer, parameters.no_value_on_success));
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::ApiError;
 use super::indices::Indices;
 use super::sending::Sending;
-use crate::kv::{Answer, Command, Compare, Listed, Outcome, Record, Verdict};
+use crate::kv::{Answer, Command, Compare, Listed, Outcome, Record, Refusal, Verdict};
 
 /// The header that carries the cluster's id.
 pub const CLUSTER_HEADER: &str = "X-Etcd-Cluster-Id";
@@ -119,7 +119,9 @@ impl EtcdError {
                 let cause = compare_cause(command, &outcome.before);
                 (StatusCode::PRECONDITION_FAILED, 101, cause)
             }
-            Verdict::Done | Verdict::NotANumber => (StatusCode::PRECONDITION_FAILED, 101, cause),
+            Verdict::Done | Verdict::NotANumber | Verdict::IdReused | Verdict::Superseded => {
+                (StatusCode::PRECONDITION_FAILED, 101, cause)
+            }
         };
         EtcdError::Precondition { status, code, cause, indices: answer.into() }
     }
@@ -249,7 +251,12 @@ impl Answerer {
                 (HttpResponse::build(*status), *code, cause.clone(), *indices, None)
             }
             EtcdError::Api(error) => {
-                let is_wrong = !matches!(error, ApiError::Refused(_));
+                let is_wrong = match error {
+                    ApiError::Refused(refusal) => {
+                        matches!(refusal, Refusal::IdReused | Refusal::Superseded)
+                    }
+                    _ => true,
+                };
                 let code = if is_wrong { 209 } else { 300 };
                 (error.response(), code, error.to_string(), none, error.outcome())
             }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Key, Outcome, Record};
+use super::{Key, Outcome, Record, Verdict};
 
 /// An entry of a replicated log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -57,6 +57,30 @@ pub enum Refusal {
     /// The answer would be too large.
     #[error("{0}")]
     TooLarge(String),
+    /// The request's name was another request's before.
+    #[error("this Idempotency-Key was that of another request on this key; take a new one")]
+    IdReused,
+    /// A later request of the same client is known, so this one's outcome is not.
+    #[error(
+        "a request of the same client with a higher number was made on this key, so that the \
+         outcome of this one is not remembered; number the requests upwards"
+    )]
+    Superseded,
+}
+
+impl Answer {
+    /// The answer, unless its outcome is that the request was refused.
+    pub fn unless_refused(self) -> Result<Answer, Refusal> {
+        match self.outcome.verdict {
+            Verdict::IdReused => Err(Refusal::IdReused),
+            Verdict::Superseded => Err(Refusal::Superseded),
+            Verdict::Done
+            | Verdict::NotFound
+            | Verdict::AlreadyExists
+            | Verdict::CompareFailed
+            | Verdict::NotANumber => Ok(self),
+        }
+    }
 }
 
 /// What a listing is to find out.

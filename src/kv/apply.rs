@@ -18,6 +18,10 @@ pub enum Verdict {
     CompareFailed,
     /// The value is not a decimal integer, or the sum is beyond 64 bits.
     NotANumber,
+    /// The request's name was another request's before; nothing was done.
+    IdReused,
+    /// A later request of the same client is remembered; nothing was done.
+    Superseded,
 }
 
 /// What a command found and left.

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use super::StartError;
 use super::database::NodeDatabase;
 use crate::actors::{
-    Acceptor, AcceptorLink, AcceptorParty, Acceptors, ConfigurationKeeper, Destination, Link,
-    LinkTo, Post, Proposer, ProposerView, Service, Storage,
+    Acceptor, AcceptorLink, AcceptorParty, Acceptors, Collector, ConfigurationKeeper, Destination,
+    Link, LinkTo, Post, Proposer, ProposerView, Service, Storage,
 };
 use crate::caspaxos::{AcceptorId, Configuration, Place};
 use crate::config::{AcceptorPlace, AcceptorRef, Deployment, ProposerActor, RedisAddress};
@@ -75,7 +75,10 @@ pub fn start_proposer(
     let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
     let address = Proposer::start(proposer.id, view.clone(), keeper, link_to);
     let service = Service::new(address.clone().recipient(), address.clone().recipient());
-    Ok(Running { service: service.clone(), acceptors: Acceptors::new(address, view, service) })
+    let acceptors = Acceptors::new(address, view, service.clone());
+    let status = acceptors.collector().clone();
+    actix::spawn(Collector::new(acceptors.clone(), proposer.collection, status).run());
+    Ok(Running { service, acceptors })
 }
 
 /// An unsafe server is the operator's business; one that is away may come back.

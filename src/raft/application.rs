@@ -6,9 +6,12 @@ use std::sync::Arc;
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 
+use super::memories::{ABSENT_KEYS, Memories};
+use super::planted::{Bug, is_planted};
+use super::rows::Row;
 use super::state::{Applied, Members, Summary, record};
 use super::types::{Entry, Request, Response};
-use crate::kv::{Key, Record, apply};
+use crate::kv::{Key, Memory, Record, Submission, apply_once};
 use crate::store::{Disk, Space, StoreError, Writes, encode};
 
 /// Entries being applied, before what they change is written.
@@ -23,11 +26,13 @@ pub struct Application<'a, D> {
     pub are_members_changed: bool,
     /// The records that changed; later entries see them.
     records: BTreeMap<Key, Record>,
+    memories: Memories<'a, D>,
+    bug: Option<Bug>,
 }
 
 impl<'a, D: Disk> Application<'a, D> {
     /// Begins where the state stands.
-    pub fn new(disk: &'a D, summary: Summary) -> Self {
+    pub fn new(disk: &'a D, summary: Summary, bug: Option<Bug>) -> Self {
         Application {
             disk,
             generation: summary.generation,
@@ -35,6 +40,8 @@ impl<'a, D: Disk> Application<'a, D> {
             members: summary.members,
             are_members_changed: false,
             records: BTreeMap::new(),
+            memories: Memories::new(disk, summary.generation, ABSENT_KEYS),
+            bug,
         }
     }
 
@@ -57,34 +64,157 @@ impl<'a, D: Disk> Application<'a, D> {
                 Ok(Response::Nothing)
             }
             EntryPayload::Normal(Request::Command { key, command }) => {
-                let before = match self.records.get(key) {
-                    Some(record) => record.clone(),
-                    None => record(self.disk, self.generation, key)?,
-                };
-                let outcome = apply(&before, command, self.applied.changes + 1);
-                if outcome.after != outcome.before {
-                    self.applied.changes += 1;
-                    // Indices grow over all keys, so that nothing needs a tombstone.
-                    let is_live = outcome.after.is_live();
-                    let record = if is_live { outcome.after.clone() } else { Record::default() };
-                    self.records.insert(key.clone(), record);
-                }
-                Ok(Response::Applied { outcome, index: self.applied.changes })
+                self.submit(entry.index(), key, command.clone().into())
+            }
+            EntryPayload::Normal(Request::Once { key, command, id }) => {
+                let request_id = Some(id.clone());
+                let submission = Submission { command: command.clone(), request_id };
+                self.submit(entry.index(), key, submission)
             }
         }
     }
 
-    /// The records that changed.
+    /// Applies the command of the entry at `index`.
+    fn submit(
+        &mut self,
+        index: u64,
+        key: &Key,
+        submission: Submission,
+    ) -> Result<Response, StoreError> {
+        let before = self.record(key)?;
+        let is_named = submission.id_to_remember().is_some();
+        let mut memory = Memory::default();
+        if is_named && !is_planted(self.bug, Bug::ForgetsRequests) {
+            memory = self.memories.get(key)?;
+        }
+        let once = apply_once(&before, &mut memory, &submission, self.applied.changes + 1);
+        let outcome = once.outcome;
+        let is_changed = !once.is_old && outcome.after != outcome.before;
+        if is_changed {
+            self.applied.changes += 1;
+            // Indices grow over all keys, so that nothing needs a tombstone.
+            let is_live = outcome.after.is_live();
+            let record = if is_live { outcome.after.clone() } else { Record::default() };
+            self.records.insert(key.clone(), record);
+        }
+        let is_remembered = !once.is_old && is_named;
+        if is_remembered {
+            self.memories.put(key, memory)?;
+        }
+        if (is_changed || is_remembered) && !outcome.after.is_live() {
+            let Application { disk, generation, records, memories, .. } = self;
+            memories.place(key, index, |other| match records.get(other) {
+                Some(found) => Ok(found.is_live()),
+                None => Ok(record(*disk, *generation, other)?.is_live()),
+            })?;
+        }
+        Ok(Response::Applied { outcome, index: self.applied.changes })
+    }
+
+    fn record(&self, key: &Key) -> Result<Record, StoreError> {
+        match self.records.get(key) {
+            Some(record) => Ok(record.clone()),
+            None => record(self.disk, self.generation, key),
+        }
+    }
+
+    /// What changed.
     pub fn writes(&self) -> Writes {
         let mut writes = Writes::default();
+        let space = Space::State(self.generation);
         for (key, record) in &self.records {
-            let space = Space::State(self.generation);
-            let key = key.as_str().as_bytes().to_vec();
+            let row = Row::Record(key.clone()).to_bytes();
             match record.is_live() {
-                true => writes.put(space, key, encode(record)),
-                false => writes.remove(space, key),
+                true => writes.put(space, row, encode(record)),
+                false => writes.remove(space, row),
             }
         }
+        self.memories.write_to(&mut writes);
         writes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{Command, Outcome, RequestId, Scope, Verdict};
+    use crate::raft::state::{Rows, State, records};
+    use crate::raft::types::LogId;
+    use crate::store::{Durability, MemoryDisk};
+
+    /// A state to which requests come, each in a batch of its own.
+    struct Replica {
+        disk: MemoryDisk,
+        summary: Summary,
+        entries: u64,
+    }
+
+    impl Replica {
+        fn new() -> Replica {
+            let disk = MemoryDisk::default();
+            disk.create_generation(0).unwrap();
+            Replica { disk, summary: Summary::default(), entries: 0 }
+        }
+
+        fn ask(&mut self, id: &str, command: Command) -> Outcome {
+            let request_id = RequestId::try_from(id).ok();
+            let key = Key::try_from("k").unwrap();
+            let request = Request::new(key, Submission { command, request_id });
+            self.entries += 1;
+            let log_id = LogId::new_term_index(1, self.entries);
+            let mut application = Application::new(&self.disk, self.summary.clone(), None);
+            let entry = Entry { log_id, payload: EntryPayload::Normal(request) };
+            let Response::Applied { outcome, .. } = application.apply(entry).unwrap() else {
+                panic!("a command has an outcome");
+            };
+            self.disk.commit(application.writes(), Durability::Now).unwrap();
+            self.summary.applied = application.applied;
+            outcome
+        }
+
+        fn state(&self) -> State<MemoryDisk> {
+            State::new(self.disk.clone(), self.summary.clone())
+        }
+    }
+
+    #[test]
+    fn a_request_that_comes_again_changes_nothing() {
+        let mut replica = Replica::new();
+        let first = replica.ask("a", Command::Add(1));
+        let other = replica.ask("b", Command::Add(1));
+        assert_eq!(replica.ask("a", Command::Add(1)), first);
+        assert_eq!(replica.ask("b", Command::Add(1)), other);
+        assert_eq!(replica.ask("", Command::Get).after.text(), Some("2"));
+        assert_eq!(replica.summary.applied.changes, 2);
+    }
+
+    #[test]
+    fn a_key_that_was_deleted_remembers_and_does_not_show() {
+        let mut replica = Replica::new();
+        replica.ask("", Command::Set("v".into()));
+        let first = replica.ask("a", Command::Delete);
+        assert_eq!(replica.ask("a", Command::Delete), first);
+        assert_eq!(first.verdict, Verdict::Done);
+        assert_eq!(replica.ask("b", Command::Delete).verdict, Verdict::NotFound);
+        let state = replica.state();
+        for scope in [Scope::All, Scope::Any] {
+            assert_eq!(state.list("", scope).unwrap().records, []);
+        }
+        let (view, _) = state.view();
+        assert_eq!(records(&view, 0, "").count(), 0);
+        // The memory, and the place on the ring: both go into snapshots.
+        assert_eq!(Rows::all(&view, 0).count(), 2);
+        let before = state.hash().unwrap();
+        assert_eq!(before.keys, 0);
+        replica.ask("c", Command::Delete);
+        assert_ne!(replica.state().hash().unwrap().hash, before.hash);
+    }
+
+    #[test]
+    fn without_a_name_nothing_is_remembered() {
+        let mut replica = Replica::new();
+        replica.ask("", Command::Add(1));
+        replica.ask("", Command::Delete);
+        assert_eq!(Rows::all(&replica.state().view().0, 0).count(), 0);
     }
 }

@@ -9,7 +9,7 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use super::types::{Entry, Profile, ReplicaId, Request, SnapshotMeta, Types, Vote};
-use crate::kv::{Answer, Command, Key, LogPosition, Refusal};
+use crate::kv::{Answer, Command, Key, LogPosition, Refusal, Submission};
 
 /// A message of one replica to another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,8 +31,8 @@ pub enum Call {
     Submit {
         /// The key.
         key: Key,
-        /// The command.
-        command: Command,
+        /// The command, and the name of the request.
+        submission: Submission,
         /// How long the client still waits, in milliseconds.
         patience_ms: u32,
     },
@@ -201,6 +201,9 @@ pub fn entry_bytes(entry: &Entry) -> usize {
         EntryPayload::Normal(Request::Command { key, command }) => {
             128 + command_bytes(key, command)
         }
+        EntryPayload::Normal(Request::Once { key, command, id }) => {
+            128 + command_bytes(key, command) + id.as_str().len()
+        }
         EntryPayload::Normal(Request::Publish { .. })
         | EntryPayload::Blank
         | EntryPayload::Membership(_) => FRAME_BYTES,
@@ -214,7 +217,9 @@ impl Call {
             + match self {
                 Call::Append(append) => append.entries.iter().map(entry_bytes).sum(),
                 Call::Snapshot(chunk) => chunk.data.len(),
-                Call::Submit { key, command, .. } => command_bytes(key, command),
+                Call::Submit { key, submission, .. } => {
+                    key.as_str().len() + submission.size_bytes()
+                }
                 Call::Vote(_)
                 | Call::PreVote(_)
                 | Call::TransferLeader(_)

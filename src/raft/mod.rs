@@ -12,7 +12,8 @@
 //! | [`message`] | what replicas say to each other, and on which lane |
 //! | `store` | what is on the disk before what is answered |
 //! | `log_store`, `log_tail` | the log as openraft reads and writes it |
-//! | `application`, `state`, `state_machine` | what entries do to records: [`kv::apply`](crate::kv::apply()) |
+//! | `application`, `state`, `state_machine` | what entries do to records: [`kv::apply_once`](crate::kv::apply_once) |
+//! | `memories`, `rows` | what keys remember of requests, and how long |
 //! | `snapshot` | files of all records, for members that are far behind |
 //! | `network` | openraft's messages on their way |
 //! | `runtime`, `watch` | tokio, made to repeat itself for the simulator |
@@ -50,12 +51,14 @@ mod leader;
 mod log_store;
 mod log_tail;
 mod members;
+mod memories;
 pub mod message;
 mod network;
 mod peers;
 mod planted;
 mod reads;
 mod replica;
+mod rows;
 mod runtime;
 mod settings;
 mod snapshot;

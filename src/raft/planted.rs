@@ -15,6 +15,9 @@ pub enum Bug {
     /// A snapshot is installed as soon as it has come, over whatever the
     /// replica has applied meanwhile.
     SnapshotOverNewerState,
+    /// A request that comes again is applied again, though its key remembers
+    /// it.
+    ForgetsRequests,
 }
 
 /// Whether a test has planted this bug.

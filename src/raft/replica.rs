@@ -35,7 +35,7 @@ use super::state::State;
 use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
 use super::types::{Member, ReplicaId, Request, Types};
-use crate::kv::{Answer, Command, Key, Refusal};
+use crate::kv::{Answer, Key, Refusal, Submission};
 use crate::store::{Disk, Received};
 
 /// Why a replica does not start.
@@ -165,16 +165,19 @@ impl<D: Disk> Replica<D> {
     pub async fn submit(
         &self,
         key: Key,
-        command: Command,
+        submission: Submission,
         deadline: Instant,
     ) -> Result<Answer, Refusal> {
-        if command.is_read() {
+        if submission.is_read() {
             self.catch_up(deadline).await?;
             return self.state.get(&key);
         }
-        let call =
-            |patience_ms| Call::Submit { key: key.clone(), command: command.clone(), patience_ms };
-        let here = async || self.write(request(&key, &command), deadline).await;
+        let call = |patience_ms| {
+            let (key, submission) = (key.clone(), submission.clone());
+            Call::Submit { key, submission, patience_ms }
+        };
+        let request = || Request::new(key.clone(), submission.clone());
+        let here = async || self.write(request(), deadline).await;
         let parse = |reply| {
             let Reply::Submitted(result) = reply else { return None };
             Some(result)
@@ -259,8 +262,9 @@ impl<D: Disk> Replica<D> {
                 Attempt::Done(position) => Reply::ReadIndex(position),
                 Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
             },
-            Call::Submit { key, command, patience_ms } => {
-                match self.write(request(&key, &command), deadline(patience_ms)).await {
+            Call::Submit { key, submission, patience_ms } => {
+                let request = Request::new(key, submission);
+                match self.write(request, deadline(patience_ms)).await {
                     Attempt::Done(result) => Reply::Submitted(result),
                     Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
                 }
@@ -362,10 +366,6 @@ impl<D: Disk> Replica<D> {
         let voters = metrics.membership_config.membership().voter_ids().filter(|id| *id != me);
         voters.max_by_key(|id| replication.get(id).copied().flatten())
     }
-}
-
-fn request(key: &Key, command: &Command) -> Request {
-    Request::Command { key: key.clone(), command: command.clone() }
 }
 
 fn deadline(patience_ms: u32) -> Instant {

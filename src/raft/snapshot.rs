@@ -1,4 +1,4 @@
-//! Snapshots: all records and members as of one entry, in a file.
+//! Snapshots: all rows of the state and the members as of one entry, in a file.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::message::SnapshotChunk;
-use super::state::{Members, Records, Summary};
+use super::state::{Members, Rows, Summary};
 use super::store::CHUNK_BYTES;
 use super::types::{LogId, SnapshotMeta};
 use crate::store::{
@@ -17,7 +17,7 @@ use crate::store::{
     decode, encode, prepare_snapshots,
 };
 
-/// What stands in front of the records.
+/// What stands in front of the rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotHeader {
     /// The entry and the members, as openraft wants them.
@@ -126,9 +126,9 @@ impl Snapshots {
         let failed = |error: SnapshotError| io::Error::other(error);
         let create = SnapshotWriter::create(&self.directory, &name(&meta), &encode(&header));
         let mut writer = create.map_err(failed)?;
-        for entry in Records::under(view, summary.generation, "") {
-            let (key, record) = entry.map_err(io::Error::other)?;
-            writer.push(key.as_str().as_bytes(), &encode(&record)).map_err(failed)?;
+        for row in Rows::all(view, summary.generation) {
+            let (key, value) = row.map_err(io::Error::other)?;
+            writer.push(&key, &value).map_err(failed)?;
         }
         let file = writer.finish().map_err(failed)?;
         self.replace(meta.clone(), file.clone()).map_err(failed)?;

@@ -13,6 +13,7 @@ use openraft::entry::RaftEntry;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::rows::{AFTER_RECORDS, Row};
 use super::types::{Entry, LogId, Profile, ReplicaId, StoredMembership};
 use super::watch;
 use crate::kv::{
@@ -159,7 +160,7 @@ impl<D: Disk> State<D> {
         let (view, summary) = self.view();
         let mut records = Vec::new();
         let mut bytes = 0;
-        for entry in Records::under(&view, summary.generation, prefix) {
+        for entry in self::records(&view, summary.generation, prefix) {
             let (key, record) = entry.map_err(unreadable)?;
             bytes += key.as_str().len() + record.value.as_ref().map_or(0, |value| value.len());
             if bytes > MAX_LISTING_BYTES {
@@ -184,16 +185,16 @@ impl<D: Disk> State<D> {
         (self.disk.view(), summary.clone())
     }
 
-    /// A number that is the same on all replicas that hold the same records.
-    /// Reads all of them.
+    /// A number that is the same on all replicas that hold the same records and
+    /// remember the same requests. Reads all of them.
     pub fn hash(&self) -> Result<StateHash, StoreError> {
         let (view, summary) = self.view();
         let mut hash = Xxh3::new();
         let mut keys = 0;
-        for entry in Records::under(&view, summary.generation, "") {
-            let (key, record) = entry?;
-            hash.update(&encode(&(key, record)));
-            keys += 1;
+        for row in Rows::all(&view, summary.generation) {
+            let (key, value) = row?;
+            keys += u64::from(&key[..] < AFTER_RECORDS);
+            hash.update(&encode(&(key, value)));
         }
         Ok(StateHash { applied: summary.applied, keys, hash: hash.digest() })
     }
@@ -206,7 +207,7 @@ pub struct StateHash {
     pub applied: Applied,
     /// How many records it holds.
     pub keys: u64,
-    /// XXH3 of all of them in key order.
+    /// XXH3 of all rows in the order of their keys.
     pub hash: u64,
 }
 
@@ -214,34 +215,39 @@ pub struct StateHash {
 pub fn record<D: Disk>(disk: &D, generation: u32, key: &Key) -> Result<Record, StoreError> {
     match disk.get(Space::State(generation), key.as_str().as_bytes())? {
         None => Ok(Record::default()),
-        Some(bytes) => decode(&bytes).map_err(|why| damaged(key.as_str(), &why)),
+        Some(bytes) => decode(&bytes).map_err(|why| Row::Record(key.clone()).damaged(&why)),
     }
 }
 
-/// Goes through records in key order, in bounded memory.
-pub struct Records<'a, V> {
+/// Goes through rows in the order of their keys, in bounded memory.
+pub struct Rows<'a, V> {
     view: &'a V,
     space: Space,
-    prefix: &'a str,
+    prefix: &'a [u8],
     page: std::vec::IntoIter<(Bytes, Bytes)>,
     /// The last key of the page; the next page begins after it.
     after: Option<Bytes>,
     is_over: bool,
 }
 
-impl<'a, V: View> Records<'a, V> {
+impl<'a, V: View> Rows<'a, V> {
     const PAGE_COUNT: usize = 1024;
     const PAGE_BYTES: usize = 256 << 10;
 
-    /// The records whose keys begin with `prefix`.
-    pub fn under(view: &'a V, generation: u32, prefix: &'a str) -> Self {
+    /// All rows: the records, and what keys remember.
+    pub fn all(view: &'a V, generation: u32) -> Self {
+        Rows::under(view, generation, &[])
+    }
+
+    /// The rows whose keys begin with `prefix`.
+    fn under(view: &'a V, generation: u32, prefix: &'a [u8]) -> Self {
         let space = Space::State(generation);
-        Records { view, space, prefix, page: Vec::new().into_iter(), after: None, is_over: false }
+        Rows { view, space, prefix, page: Vec::new().into_iter(), after: None, is_over: false }
     }
 
     fn next_page(&mut self) -> Result<(), StoreError> {
         let from = match &self.after {
-            None => Bound::Included(self.prefix.as_bytes()),
+            None => Bound::Included(self.prefix),
             Some(key) => Bound::Excluded(&key[..]),
         };
         let page = self.view.scan(
@@ -258,8 +264,8 @@ impl<'a, V: View> Records<'a, V> {
     }
 }
 
-impl<V: View> Iterator for Records<'_, V> {
-    type Item = Result<(Key, Record), StoreError>;
+impl<V: View> Iterator for Rows<'_, V> {
+    type Item = Result<(Bytes, Bytes), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.page.as_slice().is_empty()
@@ -270,25 +276,37 @@ impl<V: View> Iterator for Records<'_, V> {
             return Some(Err(error));
         }
         let (key, value) = self.page.next()?;
-        if !key.starts_with(self.prefix.as_bytes()) {
+        if !key.starts_with(self.prefix) {
             self.is_over = true;
             self.page = Vec::new().into_iter();
             return None;
         }
-        let shown = String::from_utf8_lossy(&key);
-        Some(match Key::try_from(&*shown) {
-            Err(why) => Err(damaged(&shown, &why.to_string())),
-            Ok(key) => match decode(&value) {
-                Ok(record) => Ok((key, record)),
-                Err(why) => Err(damaged(&shown, &why)),
-            },
-        })
+        Some(Ok((key, value)))
     }
 }
 
-fn damaged(key: &str, why: &str) -> StoreError {
-    let why = format!("the record of key {key:?} is damaged: {why}");
-    StoreError::Broken { path: "the state".into(), why }
+/// Goes through the records whose keys begin with a prefix, in key order.
+pub fn records<'a, V: View>(
+    view: &'a V,
+    generation: u32,
+    prefix: &'a str,
+) -> impl Iterator<Item = Result<(Key, Record), StoreError>> + 'a {
+    let rows = Rows::under(view, generation, prefix.as_bytes());
+    let is_record = |row: &Result<(Bytes, Bytes), StoreError>| {
+        row.as_ref().map_or(true, |(key, _)| &key[..] < AFTER_RECORDS)
+    };
+    rows.take_while(is_record).map(|row| row.and_then(|(key, value)| to_record(&key, &value)))
+}
+
+fn to_record(key: &[u8], value: &[u8]) -> Result<(Key, Record), StoreError> {
+    let shown = String::from_utf8_lossy(key);
+    let damaged = |why: &str| {
+        let why = format!("the record of key {shown:?} is damaged: {why}");
+        StoreError::Broken { path: "the state".into(), why }
+    };
+    let key = Key::try_from(&*shown).map_err(|why| damaged(&why.to_string()))?;
+    let record = decode(value).map_err(|why| damaged(&why))?;
+    Ok((key, record))
 }
 
 /// A disk that cannot be read is the end of the process, but not here: the

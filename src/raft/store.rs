@@ -269,7 +269,7 @@ impl<D: Disk> Store<D> {
 
     /// Applies entries and answers their clients.
     fn apply(&mut self, entries: Vec<Committed>) -> Result<(), StoreError> {
-        let mut batch = Application::new(&self.disk, self.state.summary());
+        let mut batch = Application::new(&self.disk, self.state.summary(), self.bug);
         let mut answers = Vec::with_capacity(entries.len());
         for (entry, responder) in entries {
             let response = batch.apply(entry)?;

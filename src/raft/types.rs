@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::runtime::Runtime;
-use crate::kv::{Command, Key, Outcome};
+use crate::kv::{Command, Key, Outcome, RequestId, Submission};
 
 /// The name of a replica, unique in its cluster for all time: the id of a
 /// member that was removed is never used again.
@@ -50,7 +50,7 @@ impl fmt::Display for Member {
 /// What the log carries besides the changes of members.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// A client's command.
+    /// A client's command without a name.
     Command {
         /// The key.
         key: Key,
@@ -64,6 +64,26 @@ pub enum Request {
         /// How it is called and reached.
         profile: Profile,
     },
+    /// A client's command that is to take effect once, however often it comes.
+    Once {
+        /// The key.
+        key: Key,
+        /// What to do with it.
+        command: Command,
+        /// What names the request.
+        id: RequestId,
+    },
+}
+
+impl Request {
+    /// The request to do something with a key.
+    pub fn new(key: Key, submission: Submission) -> Self {
+        let Submission { command, request_id } = submission;
+        match request_id {
+            None => Request::Command { key, command },
+            Some(id) => Request::Once { key, command, id },
+        }
+    }
 }
 
 /// What a member tells the others about itself when it starts.
@@ -78,7 +98,9 @@ pub struct Profile {
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Request::Command { key, .. } => write!(f, "a command for {key:?}"),
+            Request::Command { key, .. } | Request::Once { key, .. } => {
+                write!(f, "a command for {key:?}")
+            }
             Request::Publish { id, .. } => write!(f, "the profile of {id}"),
         }
     }

@@ -82,7 +82,8 @@ impl EmbeddedStore {
             match register.is_new() {
                 true => batch.remove(&self.acceptor.registers, key.as_str()),
                 false => {
-                    batch.insert(&self.acceptor.registers, key.as_str(), encoding::encode(register))
+                    let bytes = encoding::encode_with_memory(register);
+                    batch.insert(&self.acceptor.registers, key.as_str(), bytes)
                 }
             }
         }

@@ -240,7 +240,7 @@ fn parse_key(directory: &Path, keyspace: &str, bytes: &[u8]) -> Result<Key, Stor
 
 fn decode(directory: &Path, key: &str, bytes: &[u8]) -> Result<Register, StoreError> {
     let damaged = |why| broken(directory, format!("the register of key {key:?} is damaged: {why}"));
-    encoding::decode(bytes).map_err(damaged)
+    encoding::decode_with_memory(bytes).map_err(damaged)
 }
 
 fn unreadable(directory: &Path, key: &str, error: fjall::Error) -> StoreError {

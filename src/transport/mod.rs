@@ -20,7 +20,7 @@ use crate::caspaxos::{self, AcceptorId};
 use crate::raft::{self, ReplicaId};
 
 /// The version of the format; a node refuses any other.
-pub const WIRE_VERSION: u8 = 3;
+pub const WIRE_VERSION: u8 = 4;
 
 /// The most calls in one batch.
 pub const MAX_BATCH_CALLS: usize = 256;
@@ -175,9 +175,7 @@ pub fn call_bytes(call: &caspaxos::Call) -> usize {
     use crate::caspaxos::Request;
     match &call.request {
         Request::Prepare { key, .. } | Request::Read { key } => FRAME_BYTES + key.as_str().len(),
-        Request::Accept { key, value, .. } => {
-            FRAME_BYTES + key.as_str().len() + value.record.value.as_ref().map_or(0, |v| v.len())
-        }
+        Request::Accept { key, value, .. } => FRAME_BYTES + key.as_str().len() + value.size_bytes(),
         Request::List(list) => {
             let after = list.after.as_ref().map_or(0, |key| key.as_str().len());
             FRAME_BYTES + list.prefix.len() + after
@@ -200,7 +198,7 @@ fn reply_bytes(reply: &caspaxos::Reply) -> usize {
     let value_bytes = |value: &Option<bytes::Bytes>| value.as_ref().map_or(0, |v| v.len());
     FRAME_BYTES
         + match reply {
-            Reply::Prepared { value, .. } => value_bytes(&value.record.value),
+            Reply::Prepared { value, .. } => value.size_bytes(),
             Reply::WasRead { record, .. } => value_bytes(&record.value),
             Reply::Listed(page) => page.entries.iter().map(|entry| entry.bytes()).sum(),
             Reply::Fenced(_) | Reply::Raised { .. } | Reply::Status(_) => FENCE_BYTES,

@@ -5,7 +5,9 @@ use super::*;
 use crate::caspaxos::{
     Age, Ballot, Call, Epoch, Lineage, ListEntry, ListPage, ProposerId, Reply, Request, Value,
 };
-use crate::kv::{Command, Compare, Key, MAX_VALUE_BYTES, Record};
+use crate::kv::{
+    Command, Compare, Key, MAX_VALUE_BYTES, Memory, Record, RequestId, Submission, apply_once,
+};
 use crate::raft::{Entry, LogId};
 
 fn ballot(counter: u64) -> Ballot {
@@ -15,8 +17,12 @@ fn ballot(counter: u64) -> Ballot {
 
 fn to_acceptor() -> Batch {
     let key = Key::try_from("k").unwrap();
-    let record = Record { value: Some("v".into()), created_index: 1, modified_index: 2 };
-    let value = Value { record, lineage: Lineage::default().extended(ballot(3)) };
+    let request_id = Some(RequestId::try_from("c:1").unwrap());
+    let submission = Submission { command: Command::Set("v".into()), request_id };
+    let mut memory = Memory::default();
+    let mut record = Record { value: None, created_index: 1, modified_index: 1 };
+    record = apply_once(&record, &mut memory, &submission, 2).outcome.after;
+    let value = Value { record, lineage: Lineage::default().extended(ballot(3)), memory };
     let requests = [
         Request::Prepare { key: key.clone(), ballot: ballot(4) },
         Request::Accept { key: key.clone(), ballot: ballot(4), value, next: ballot(5) },
@@ -43,9 +49,13 @@ fn raft_calls() -> Vec<raft::Call> {
     let key = Key::try_from("k").unwrap();
     let command = Command::Set("v".into());
     let request = raft::Request::Command { key: key.clone(), command: command.clone() };
+    let request_id = RequestId::try_from("c:1").unwrap();
+    let named =
+        raft::Request::Once { key: key.clone(), command: Command::Delete, id: request_id.clone() };
     let entries = vec![
         Entry { log_id: log_id(8), payload: EntryPayload::Blank },
         Entry { log_id: log_id(9), payload: EntryPayload::Normal(request) },
+        Entry { log_id: log_id(10), payload: EntryPayload::Normal(named) },
     ];
     let vote = raft::Vote::new_committed(3, 1);
     let append = AppendEntriesRequest {
@@ -57,7 +67,12 @@ fn raft_calls() -> Vec<raft::Call> {
     vec![
         raft::Call::Append(append),
         raft::Call::Vote(VoteRequest::new(raft::Vote::new(4, 1), Some(log_id(9)))),
-        raft::Call::Submit { key, command, patience_ms: 2500 },
+        raft::Call::Submit { key: key.clone(), submission: command.into(), patience_ms: 2500 },
+        raft::Call::Submit {
+            key,
+            submission: Submission { command: Command::Add(-2), request_id: Some(request_id) },
+            patience_ms: 2500,
+        },
         raft::Call::Hello { is_new: false },
     ]
 }
@@ -68,23 +83,27 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A change of the format must come with a new [`WIRE_VERSION`].
 #[test]
-fn the_format_is_that_of_version_3() {
-    let golden = "030464656d6f027031e807\
+fn the_format_is_that_of_version_4() {
+    let golden = "040464656d6f027031e807\
                   0002613103\
                   010200016b0402703100\
-                  010201016b0402703100010176010200010103027031000502703100\
+                  010201016b040270310001017602020001010302703100\
+                  0103633a31c2aab5db86a7b6f6f70100000101\
+                  020502703100\
                   010202016b";
     assert_eq!(hex(&encode(&to_acceptor())), golden);
 }
 
 #[test]
 fn so_is_that_of_a_batch_for_a_replica() {
-    let golden = "030464656d6f027031e807\
-                  01010204\
-                  00030101010103070203080003090100016b010176010306\
+    let golden = "040464656d6f027031e807\
+                  01010205\
+                  00030101010103070303080003090100016b01017603\
+                  0a0102016b0503633a31010306\
                   0104010100010309\
                   00\
-                  06016b010176c413\
+                  06016b01017600c413\
+                  06016b07030103633a31c413\
                   0900";
     assert_eq!(hex(&encode(&to_replica(raft_calls()))), golden);
 }
@@ -142,14 +161,23 @@ fn widest_command() -> (Key, Command) {
     (key, Command::CompareAndSwap(compared, vec![0; MAX_VALUE_BYTES].into()))
 }
 
+fn widest_id() -> RequestId {
+    RequestId::try_from("i".repeat(RequestId::MAX_BYTES).as_str()).unwrap()
+}
+
 fn widest_submit() -> raft::Call {
     let (key, command) = widest_command();
-    raft::Call::Submit { key, command, patience_ms: u32::MAX }
+    let request_id = Some(widest_id());
+    raft::Call::Submit {
+        key,
+        submission: Submission { command, request_id },
+        patience_ms: u32::MAX,
+    }
 }
 
 fn widest_append() -> raft::Call {
     let (key, command) = widest_command();
-    let payload = EntryPayload::Normal(raft::Request::Command { key, command });
+    let payload = EntryPayload::Normal(raft::Request::Once { key, command, id: widest_id() });
     let vote = raft::Vote::new_committed(u64::MAX, u64::MAX);
     let last = LogId::new_term_index(u64::MAX, u64::MAX);
     let entries = vec![Entry { log_id: last, payload }];
@@ -163,8 +191,11 @@ fn widest_append() -> raft::Call {
 fn the_widest_call_fits_behind_a_batch_that_is_almost_full() {
     let key = Key::try_from("k").unwrap();
     let command = |bytes| Command::Set(vec![0; bytes].into());
-    let submit =
-        |bytes| raft::Call::Submit { key: key.clone(), command: command(bytes), patience_ms: 1000 };
+    let submit = |bytes| raft::Call::Submit {
+        key: key.clone(),
+        submission: command(bytes).into(),
+        patience_ms: 1000,
+    };
     let almost_full = submit(BATCH_BYTES - submit(0).size_bytes() - 1);
     assert!(almost_full.size_bytes() < BATCH_BYTES);
     for widest in [widest_submit(), widest_append()] {

@@ -31,6 +31,7 @@ pub enum Behaviour {
 pub struct Server {
     url: String,
     connections: Rc<Cell<usize>>,
+    writes: Rc<Cell<usize>>,
 }
 
 impl Server {
@@ -38,9 +39,9 @@ impl Server {
     pub async fn start(behaviour: Behaviour) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let connections = Rc::new(Cell::new(0));
-        actix::spawn(accept(listener, behaviour, connections.clone()));
-        Server { url, connections }
+        let (connections, writes) = (Rc::<Cell<usize>>::default(), Rc::<Cell<usize>>::default());
+        actix::spawn(accept(listener, behaviour, connections.clone(), writes.clone()));
+        Server { url, connections, writes }
     }
 
     /// The base address.
@@ -52,23 +53,40 @@ impl Server {
     pub fn connections(&self) -> usize {
         self.connections.get()
     }
+
+    /// How many requests came that would have changed something.
+    #[allow(dead_code, reason = "not every test asks")]
+    pub fn writes(&self) -> usize {
+        self.writes.get()
+    }
 }
 
-async fn accept(listener: TcpListener, behaviour: Behaviour, connections: Rc<Cell<usize>>) {
+async fn accept(
+    listener: TcpListener,
+    behaviour: Behaviour,
+    connections: Rc<Cell<usize>>,
+    writes: Rc<Cell<usize>>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         connections.set(connections.get() + 1);
-        let behaviour = behaviour.clone();
+        let (behaviour, writes) = (behaviour.clone(), writes.clone());
         actix::spawn(async move {
             // It ends with an error when the client leaves, as it should.
-            let _ = serve(stream, behaviour).await;
+            let _ = serve(stream, behaviour, &writes).await;
         });
     }
 }
 
-async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> io::Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    behaviour: Behaviour,
+    writes: &Cell<usize>,
+) -> io::Result<()> {
     const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"action\"";
     loop {
-        read_request(&mut stream).await?;
+        if read_request(&mut stream).await? != "get" {
+            writes.set(writes.get() + 1);
+        }
         match &behaviour {
             Behaviour::Answer(status, body) => {
                 let length = body.len();
@@ -93,8 +111,8 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour) -> io::Result<()> {
     }
 }
 
-/// Reads one request, its body included.
-async fn read_request(stream: &mut TcpStream) -> io::Result<()> {
+/// Reads one request, its body included; gives its method in lower case.
+async fn read_request(stream: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
@@ -104,5 +122,5 @@ async fn read_request(stream: &mut TcpStream) -> io::Result<()> {
     let length = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    Ok(())
+    Ok(head.split(' ').next().unwrap_or_default().to_owned())
 }

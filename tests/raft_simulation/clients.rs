@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use gryadka::kv::{Command, Compare, Key, Record, Refusal};
+use gryadka::kv::{Answer, Compare, Key, Record, Refusal, RequestId, Submission};
 use gryadka::perseus::{End, Observation, Seen};
 use gryadka::raft::ReplicaId;
+use rand::Rng;
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
 use tokio::sync::oneshot;
@@ -18,6 +19,8 @@ const LATE: Duration = Duration::from_millis(20);
 
 /// How many operations all clients start.
 const MAX_OPERATIONS: u64 = 500;
+/// How often a request is asked for again.
+const MAX_RETRIES: u32 = 3;
 /// After so many operations of unknown end on each key, clients rest.
 const MAX_UNKNOWN: u64 = 40;
 
@@ -38,13 +41,20 @@ pub async fn ask(world: Rc<World>, client: u64) {
             number,
             draw_compare,
         );
+        let is_named = world.random().random_bool(world.parameters.named);
+        let name = RequestId::numbered(&format!("c{client}"), number).ok();
+        let submission = Submission { command, request_id: name.filter(|_| is_named) };
         let patience = world.parameters.patience.draw(&mut world.random());
-        let ids: Vec<ReplicaId> = world.machines.borrow().keys().copied().collect();
-        let id = *ids.iter().choose(&mut *world.random()).expect("there is a machine");
-        if let Some(record) = submit(&world, client, id, key, command, patience).await {
+        let id = any_machine(&world);
+        if let Some(record) = submit(&world, client, id, key, submission, patience).await {
             seen = record;
         }
     }
+}
+
+fn any_machine(world: &World) -> ReplicaId {
+    let ids: Vec<ReplicaId> = world.machines.borrow().keys().copied().collect();
+    *ids.iter().choose(&mut *world.random()).expect("there is a machine")
 }
 
 /// Whether the history is short and clear enough to search all orders of it.
@@ -54,41 +64,41 @@ fn can_be_judged(world: &World) -> bool {
 }
 
 /// Runs a command on a replica and notes what came of it; gives the record
-/// when that is known. A replica that is down was not asked.
+/// when that is known. A replica that is down was not asked. When nobody can
+/// tell the outcome of a request with a name, it may be asked for again: it is
+/// one operation.
 pub async fn submit(
     world: &Rc<World>,
     client: u64,
     id: ReplicaId,
     key: Key,
-    command: Command,
+    submission: Submission,
     patience: Duration,
 ) -> Option<Record> {
-    let (answer, answered) = oneshot::channel();
-    let deadline = Instant::now() + patience;
-    let operation = {
-        let machines = world.machines.borrow();
-        let life = machines[&id].life.as_ref()?;
-        let replica = life.replica.get()?.clone();
-        let (key, command) = (key.clone(), command.clone());
-        world.note(|| format!("client {client} asks {id}: {command:?} {key}"));
-        let operation =
-            world.history.borrow_mut().call(client, key.clone(), command.clone(), world.tick());
-        life.spawn(async move {
-            // A client that is gone changes nothing.
-            let _ = answer.send(replica.submit(key, command, deadline).await);
-        });
-        operation
-    };
+    world.machines.borrow()[&id].replica()?;
+    let command = submission.command.clone();
+    let operation = world.history.borrow_mut().call(client, key.clone(), command, world.tick());
     world.count(|counts| counts.operations += 1);
-    let answer = answered.await;
-    world.note(|| format!("client {client} hears from {id}: {answer:?}"));
-    if Instant::now() > deadline + LATE {
-        world.fail(format!("replica {id} answers client {client} long after its deadline"));
+    let mut result = ask_once(world, client, id, &key, &submission, patience).await;
+    let mut retries = 0;
+    while result.as_ref().is_err_and(|refusal| retries > 0 || is_unknown(refusal))
+        && submission.id_to_remember().is_some()
+        && retries < MAX_RETRIES
+        && world.random().random_bool(0.8)
+    {
+        retries += 1;
+        world.count(|counts| counts.retried += 1);
+        let pause = world.parameters.think.draw(&mut world.random());
+        sleep(pause).await;
+        let id = any_machine(world);
+        result = ask_once(world, client, id, &key, &submission, patience).await;
     }
-    world.observe(id);
-    let (end, record) = match answer {
-        Ok(Ok(answer)) => {
-            world.count(|counts| counts.done += 1);
+    let (end, record) = match result {
+        Ok(answer) => {
+            world.count(|counts| {
+                counts.done += 1;
+                counts.retried_and_done += u64::from(retries > 0);
+            });
             let outcome = &answer.outcome;
             world.check(|invariants| invariants.indices_are_unique.shows(&key, outcome));
             // Indices count the changes of all keys: the model's do not.
@@ -101,20 +111,54 @@ pub async fn submit(
             };
             (End::Returned { at: world.tick(), observation }, Some(outcome.after.clone()))
         }
-        Ok(Err(
-            Refusal::Failed(_) | Refusal::Stopping | Refusal::Overloaded | Refusal::TooLarge(_),
-        )) => {
-            world.count(|counts| counts.failed += 1);
-            (End::Failed, None)
-        }
-        // It crashed, or does not know.
-        Ok(Err(Refusal::Unknown(_))) | Err(_) => {
+        // A retry that has failed tells nothing of the tries before.
+        Err(refusal) if retries > 0 || is_unknown(&refusal) => {
             world.count(|counts| counts.unknown += 1);
             (End::Unknown, None)
+        }
+        Err(_) => {
+            world.count(|counts| counts.failed += 1);
+            (End::Failed, None)
         }
     };
     world.history.borrow_mut().end(operation, end);
     record
+}
+
+/// Asks a replica, which takes no longer than its deadline.
+async fn ask_once(
+    world: &Rc<World>,
+    client: u64,
+    id: ReplicaId,
+    key: &Key,
+    submission: &Submission,
+    patience: Duration,
+) -> Result<Answer, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    let deadline = Instant::now() + patience;
+    {
+        let machines = world.machines.borrow();
+        let down = || Refusal::Failed("it is down".into());
+        let life = machines[&id].life.as_ref().ok_or_else(down)?;
+        let replica = life.replica.get().ok_or_else(down)?.clone();
+        let (key, submission) = (key.clone(), submission.clone());
+        world.note(|| format!("client {client} asks {id}: {submission:?} {key}"));
+        life.spawn(async move {
+            // A client that is gone changes nothing.
+            let _ = answer.send(replica.submit(key, submission, deadline).await);
+        });
+    }
+    let answer = answered.await;
+    world.note(|| format!("client {client} hears from {id}: {answer:?}"));
+    if Instant::now() > deadline + LATE {
+        world.fail(format!("replica {id} answers client {client} long after its deadline"));
+    }
+    world.observe(id);
+    answer.unwrap_or_else(|_| Err(Refusal::Unknown("it has crashed".into())))
+}
+
+fn is_unknown(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Unknown(_))
 }
 
 /// By the value only, as the model's indices are not those of the replicas.

@@ -48,7 +48,8 @@ pub async fn heal(world: &Rc<World>) {
 async fn read_all(world: &Rc<World>, members: &[ReplicaId]) -> Result<(), String> {
     for id in members {
         for key in world.keys.clone() {
-            let read = submit(world, READER, *id, key.clone(), Command::Get, READ_PATIENCE).await;
+            let read =
+                submit(world, READER, *id, key.clone(), Command::Get.into(), READ_PATIENCE).await;
             read.ok_or_else(|| format!("{key} cannot be read from replica {id}"))?;
         }
     }

@@ -63,6 +63,7 @@ fn every_seed_is_linearizable_and_comes_together_again() {
         ("hand-overs", seen.hand_overs),
         ("unknown", seen.unknown),
         ("failed", seen.failed),
+        ("retried and done", seen.retried_and_done),
     ];
     for (path, count) in paths {
         assert!(count >= seeds / 8, "{path}: only {count} in {seeds} seeds");
@@ -110,6 +111,11 @@ fn finds_reads_without_a_read_index() {
 #[test]
 fn finds_an_applied_index_that_is_stored_apart() {
     is_found(Bug::AppliedIndexApart, &["holds", "not linearizable"]);
+}
+
+#[test]
+fn finds_requests_that_are_applied_once_more_when_they_come_again() {
+    is_found(Bug::ForgetsRequests, &["not linearizable"]);
 }
 
 #[test]

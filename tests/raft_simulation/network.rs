@@ -194,7 +194,7 @@ fn name(call: &Call) -> String {
             format!("snapshot {:?} from {}", chunk.meta.last_log_id, chunk.offset)
         }
         Call::ReadIndex => "read index".into(),
-        Call::Submit { key, command, .. } => format!("submit {key} {command:?}"),
+        Call::Submit { key, submission, .. } => format!("submit {key} {submission:?}"),
         Call::Change { change, .. } => format!("{change:?}"),
         Call::Publish { .. } => "publish".into(),
         Call::Hello { .. } => "hello".into(),

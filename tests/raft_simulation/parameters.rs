@@ -69,7 +69,7 @@ impl Scenario {
             Some(Bug::VoteNotDurable) => Scenario::Blinking,
             Some(Bug::SnapshotOverNewerState) => Scenario::Behind,
             Some(Bug::ReadWithoutReadIndex) => Scenario::Parted,
-            Some(Bug::AppliedIndexApart) => Scenario::Any,
+            Some(Bug::AppliedIndexApart | Bug::ForgetsRequests) => Scenario::Any,
         }
     }
 }
@@ -96,6 +96,8 @@ pub struct Parameters {
     pub change: Span,
     pub think: Span,
     pub patience: Span,
+    /// How often a change has a name, under which it may be asked for again.
+    pub named: f64,
     /// How often each kind of command is chosen.
     pub weights: [u32; 9],
     pub snapshot_entries: u64,
@@ -130,6 +132,7 @@ impl Parameters {
             change: Span(100, random.random_range(300..1_500)),
             think: Span(1, *pick(random, &[5, 20, 100])),
             patience: Span(50, *pick(random, &[200, 500, 1_000])),
+            named: *pick(random, &[0.0, 0.5, 1.0]),
             weights,
             snapshot_entries: random.random_range(10..=80),
             keep_entries: random.random_range(0..=10),

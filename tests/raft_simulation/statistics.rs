@@ -5,6 +5,10 @@ crate::seeds::statistics! {
     done,
     unknown,
     failed,
+    /// Requests of unknown outcome that were asked for again.
+    retried,
+    /// Those of them that got an outcome then.
+    retried_and_done,
     /// Seeds whose history was too hard to judge.
     undecided,
     /// Terms that had a leader.

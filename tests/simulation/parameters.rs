@@ -48,6 +48,8 @@ pub struct Parameters {
     pub deadline: Span,
     /// Whether a client stays with one proposer.
     pub is_sticky: bool,
+    /// How often a change has a name, under which it may be asked for again.
+    pub named: f64,
     /// How often each kind of command is chosen.
     pub weights: [u32; 9],
     pub settings: Settings,
@@ -94,6 +96,7 @@ impl Parameters {
             think: Span(0, *pick(random, &[0, 1_000, 10_000])),
             deadline: Span(10_000, *pick(random, &[50_000, 200_000, 1_000_000])),
             is_sticky: random.random_bool(0.5),
+            named: *pick(random, &[0.0, 0.5, 1.0]),
             weights,
             settings: Self::draw_settings(random),
         };

@@ -27,6 +27,7 @@ pub fn run(seed: u64, flaw: Flaw, is_traced: bool) -> Run {
         Some(checked) => checked.map_err(|error| error.to_string()),
         None => result,
     };
+    world.statistics.undecided = is_undecided.into();
     let trace = world.trace.unwrap_or_default();
     Run { statistics: world.statistics, trace, result, is_undecided }
 }

@@ -5,6 +5,12 @@ crate::seeds::statistics! {
     done,
     unknown,
     failed,
+    /// Requests of unknown outcome that were asked for again.
+    retried,
+    /// Those of them that got an outcome then.
+    retried_and_done,
+    /// Seeds whose history was too hard to judge.
+    undecided,
     /// Changes that began with the accept of a kept ballot.
     rounds_of_one_trip,
     /// Changes that had to prepare.

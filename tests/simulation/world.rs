@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use gryadka::caspaxos::{AcceptorId, Bug, Call, CommandId, Effect, Event, Proposer, Reply, Token};
-use gryadka::kv::{Command, Key, Record};
+use gryadka::kv::{Command, Key, Record, Submission};
 use gryadka::perseus::{History, OperationId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -60,6 +60,9 @@ struct Running {
     operation: OperationId,
     client: usize,
     key: Key,
+    submission: Submission,
+    /// How often it was asked for again, since nobody could tell its outcome.
+    retries: u32,
 }
 
 /// A client: it asks one thing at a time.
@@ -67,6 +70,8 @@ struct Running {
 struct Client {
     home: usize,
     seen: BTreeMap<Key, Record>,
+    /// What it will ask for again.
+    again: Option<Running>,
 }
 
 pub struct World {
@@ -86,6 +91,8 @@ pub struct World {
     network: Network,
     keys: Vec<Key>,
     running: BTreeMap<CommandId, Running>,
+    /// Names commands.
+    commands: CommandId,
     is_settling: bool,
     pub history: History,
     pub statistics: Statistics,
@@ -121,6 +128,7 @@ impl World {
             happenings: BTreeMap::new(),
             proposers: Vec::new(),
             running: BTreeMap::new(),
+            commands: 0,
             is_settling: false,
             history: History::default(),
             statistics: Statistics::default(),
@@ -151,7 +159,8 @@ impl World {
 
     fn has_work(&self) -> bool {
         let is_more = (self.history.operations().len()) < self.parameters.operations;
-        is_more || !self.running.is_empty()
+        let asks_again = self.clients.iter().any(|client| client.again.is_some());
+        is_more || asks_again || !self.running.is_empty()
     }
 
     /// Ends all faults and asks every proposer for every key.
@@ -176,7 +185,7 @@ impl World {
                     self.clients.len() - 1,
                     proposer,
                     key.clone(),
-                    Command::Get,
+                    Command::Get.into(),
                     10_000_000,
                 )?;
                 while !self.running.is_empty() {

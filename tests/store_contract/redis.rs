@@ -69,7 +69,7 @@ fn a_register_is_a_hash_that_people_can_read() {
     };
     assert_eq!(field("d/k", "promise"), Some(ballot(4).to_sortable().into()));
     assert_eq!(field("d/k", "accepted"), Some(ballot(3).to_sortable().into()));
-    assert_eq!(field("d/k", "value").unwrap()[0], 1);
+    assert_eq!(field("d/k", "value").unwrap()[0], 2);
     assert_eq!(field("d/l", "promise"), Some(ballot(1).to_sortable().into()));
     assert_eq!((field("d/l", "accepted"), field("d/l", "value")), (None, None));
 }

@@ -7,7 +7,7 @@ use gryadka::caspaxos::{
     AcceptorId, Age, Ballot, Call, Epoch, Fence, Incarnation, Lineage, ListKind, ListPage,
     ListRequest, Reply, Request, Value,
 };
-use gryadka::kv::{Key, Record};
+use gryadka::kv::{Command, Key, Memory, Record, RequestId, Submission, apply_once};
 use gryadka::store::{AcceptorStore, EmbeddedStore, Identity, MemoryStore, RedisStore, StoreError};
 use tempfile::TempDir;
 
@@ -147,7 +147,11 @@ pub fn value(bytes: impl Into<Vec<u8>>, ballot: Ballot) -> Value {
         created_index: 1,
         modified_index: ballot.counter,
     };
-    Value { record, lineage: Lineage::default().extended(ballot) }
+    let mut memory = Memory::default();
+    let request_id = RequestId::numbered("c", ballot.counter).ok();
+    let submission = Submission { command: Command::Delete, request_id };
+    apply_once(&record, &mut memory, &submission, ballot.counter + 1);
+    Value { record, lineage: Lineage::default().extended(ballot), memory }
 }
 
 /// What deletion leaves.

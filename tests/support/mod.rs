@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_macros)]
 
 pub mod load;
+pub mod proxy;
 pub mod recorded;
 pub mod recorder;
 pub mod replicas;
@@ -334,13 +335,26 @@ pub fn request(
     url: &str,
     body: Option<(&str, &[u8])>,
 ) -> Result<Answer, ureq::Error> {
+    request_with(method, url, &[], body)
+}
+
+/// The same with headers.
+pub fn request_with(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<(&str, &[u8])>,
+) -> Result<Answer, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
         .timeout_global(Some(Duration::from_secs(20)))
         .build()
         .into();
-    let builder = ureq::http::Request::builder().method(method).uri(url);
+    let mut builder = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
     let mut response = match body {
         None => agent.run(builder.body(()).expect("a request"))?,
         Some((content_type, bytes)) => {

@@ -241,7 +241,9 @@ fn end_of(status: u16, body: &[u8], at: u64, order: IndexOrder) -> (End, Option<
         Verdict::NotFound
         | Verdict::AlreadyExists
         | Verdict::CompareFailed
-        | Verdict::NotANumber => match order {
+        | Verdict::NotANumber
+        | Verdict::IdReused
+        | Verdict::Superseded => match order {
             IndexOrder::PerKey => {
                 Seen { modified_index: body["index"].as_u64(), ..Seen::default() }
             }

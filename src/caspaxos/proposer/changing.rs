@@ -139,7 +139,7 @@ impl Proposer {
             Progress::Ended => self.reconfiguration = None,
             Progress::Decides(command) => {
                 let (id, deadline) = step.name();
-                let pending = Pending::new(id, command, deadline);
+                let pending = Pending::new(id, command.into(), deadline);
                 self.on_submitted(now, Key::configuration(), pending, effects);
             }
             Progress::InForce(fence) => {

@@ -9,6 +9,9 @@
 //! programs, [`LoadReport`] is what remains at the end. Who runs the clients
 //! and watches the clock is not known here.
 //!
+//! Clients do not ask again under the same `Idempotency-Key`: a retry that
+//! mends a lost answer would hide what these figures are to show.
+//!
 //! Left out: think time, values of other sizes, a set rate. The clients are
 //! closed loops, as the originals were, so a slow node gets less load.
 

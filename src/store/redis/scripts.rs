@@ -113,7 +113,7 @@ impl Scripts {
             Request::Accept { key, ballot, value, next } => {
                 let mut command = start(&self.accept, register(key));
                 command.arg(ballot.to_sortable()).arg(next.to_sortable());
-                command.arg(encoding::encode(value)).arg(key.as_str());
+                command.arg(encoding::encode_with_memory(value)).arg(key.as_str());
                 command.arg(if value.record.is_live() { "live" } else { "dead" });
                 command
             }
@@ -276,9 +276,8 @@ impl Fields {
     fn value(&mut self) -> Result<Value, String> {
         match self.bytes()? {
             None => Ok(Value::default()),
-            Some(bytes) => {
-                encoding::decode(&bytes).map_err(|why| format!("a value is damaged: {why}"))
-            }
+            Some(bytes) => encoding::decode_with_memory(&bytes)
+                .map_err(|why| format!("a value is damaged: {why}")),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gryadka::caspaxos::{CommandId, Event, Failure};
-use gryadka::kv::{Command, Compare, Key, Outcome, Record};
+use gryadka::kv::{Compare, Key, Outcome, Record, RequestId, Submission};
 use gryadka::perseus::{End, Observation};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -12,11 +12,16 @@ use super::super::seeds::draw_command;
 use super::{Happening, Running, World};
 
 impl World {
+    /// How often a request is asked for again.
+    const MAX_RETRIES: u32 = 3;
+
     pub(super) fn on_client(&mut self, client: usize) -> Result<(), String> {
-        if self.is_settling || self.history.operations().len() >= self.parameters.operations {
+        let asks_again = self.clients[client].again.is_some();
+        let is_over = self.history.operations().len() >= self.parameters.operations;
+        if self.is_settling || (is_over && !asks_again) {
             return Ok(());
         }
-        let home = match self.parameters.is_sticky {
+        let home = match self.parameters.is_sticky && !asks_again {
             true => self.clients[client].home,
             false => self.random.random_range(0..self.proposers.len()),
         };
@@ -24,14 +29,20 @@ impl World {
             self.plan(1_000, Happening::ClientWakes(client));
             return Ok(());
         }
+        let patience = self.parameters.deadline.draw(&mut self.random);
+        if let Some(running) = self.clients[client].again.take() {
+            return self.ask(running, home, patience);
+        }
         let key = self.keys[self.random.random_range(0..self.keys.len())].clone();
         let number = self.history.operations().len() as u64 + 1;
         let nothing = Record::default();
         let seen = self.clients[client].seen.get(&key).unwrap_or(&nothing);
         let weights = &self.parameters.weights;
         let command = draw_command(&mut self.random, weights, seen, number, draw_compare);
-        let patience = self.parameters.deadline.draw(&mut self.random);
-        self.submit(client, home, key, command, patience)
+        let is_named = self.random.random_bool(self.parameters.named);
+        let name = RequestId::numbered(&format!("c{client}"), number).ok();
+        let submission = Submission { command, request_id: name.filter(|_| is_named) };
+        self.submit(client, home, key, submission, patience)
     }
 
     pub(super) fn submit(
@@ -39,42 +50,64 @@ impl World {
         client: usize,
         proposer: usize,
         key: Key,
-        command: Command,
+        submission: Submission,
         patience: u64,
     ) -> Result<(), String> {
         self.step += 1;
-        let id = self.history.operations().len() as u64;
-        let operation = self.history.call(client as u64, key.clone(), command.clone(), self.step);
-        self.note(|_| format!("client {client} asks p{proposer} as {id}: {key} {command:?}"));
-        self.running.insert(id, Running { operation, client, key: key.clone() });
-        self.proposers[proposer].serving.insert(id);
+        let command = submission.command.clone();
+        let operation = self.history.call(client as u64, key.clone(), command, self.step);
         self.statistics.operations += 1;
+        let running = Running { operation, client, key, submission, retries: 0 };
+        self.ask(running, proposer, patience)
+    }
+
+    /// Asks a proposer, for the first time or again.
+    fn ask(&mut self, running: Running, proposer: usize, patience: u64) -> Result<(), String> {
+        self.commands += 1;
+        let id = self.commands;
+        let Running { client, retries, .. } = running;
+        let (key, submission) = (running.key.clone(), running.submission.clone());
+        self.note(|_| {
+            format!(
+                "client {client} asks p{proposer} as {id}, retry {retries}: {key} {submission:?}"
+            )
+        });
+        self.running.insert(id, running);
+        self.proposers[proposer].serving.insert(id);
         let deadline = Duration::from_micros(self.now + patience);
         let life = self.proposers[proposer].life;
-        self.give(proposer, life, Event::Submitted { id, key, command, deadline })
+        self.give(proposer, life, Event::Submitted { id, key, submission, deadline })
     }
 
     pub(super) fn on_answer(&mut self, id: CommandId, result: Result<Outcome, Failure>) {
         self.step += 1;
         self.note(|_| format!("command {id} ends: {result:?}"));
-        let Some(Running { operation, client, key }) = self.running.remove(&id) else { return };
+        let Some(running) = self.running.remove(&id) else { return };
+        let Running { operation, client, retries, .. } = running;
+        // A retry that has failed tells nothing of the tries before.
+        let is_unknown = result == Err(Failure::Unknown) || (result.is_err() && retries > 0);
+        let think = self.parameters.think.draw(&mut self.random);
+        self.plan(think, Happening::ClientWakes(client));
+        let is_named = running.submission.id_to_remember().is_some();
+        if is_unknown && is_named && retries < Self::MAX_RETRIES && self.random.random_bool(0.8) {
+            self.statistics.retried += 1;
+            self.clients[client].again = Some(Running { retries: retries + 1, ..running });
+            return;
+        }
         let (count, end) = match &result {
             Ok(outcome) => {
+                self.statistics.retried_and_done += u64::from(retries > 0);
                 let observation = Observation::from(outcome);
                 (&mut self.statistics.done, End::Returned { at: self.step, observation })
             }
-            Err(Failure::Failed | Failure::StaleConfiguration(_)) => {
-                (&mut self.statistics.failed, End::Failed)
-            }
-            Err(Failure::Unknown) => (&mut self.statistics.unknown, End::Unknown),
+            Err(_) if is_unknown => (&mut self.statistics.unknown, End::Unknown),
+            Err(_) => (&mut self.statistics.failed, End::Failed),
         };
         *count += 1;
         self.history.end(operation, end);
         if let Ok(outcome) = result {
-            self.clients[client].seen.insert(key, outcome.after);
+            self.clients[client].seen.insert(running.key, outcome.after);
         }
-        let think = self.parameters.think.draw(&mut self.random);
-        self.plan(think, Happening::ClientWakes(client));
     }
 }
 
