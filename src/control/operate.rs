@@ -61,14 +61,14 @@ impl Control {
     }
 
     /// Does an operation to its end: each time the next step from whatever
-    /// configuration is in force.
-    pub async fn operate(&self, operation: &Operation) -> Result<(), ControlError> {
+    /// configuration is in force. `pace` is that of its rescans.
+    pub async fn operate(&self, operation: &Operation, pace: Pace) -> Result<(), ControlError> {
         self.check_names(operation).await?;
         let mut told_down = Vec::new();
         let mut last_success = Instant::now();
         let mut attempt = 0;
         loop {
-            match self.advance(operation, attempt, &mut told_down).await {
+            match self.advance(operation, pace, attempt, &mut told_down).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => last_success = Instant::now(),
                 Err(ControlError::NotNow(why)) if last_success.elapsed() < self.patience => {
@@ -90,6 +90,7 @@ impl Control {
     async fn advance(
         &self,
         operation: &Operation,
+        pace: Pace,
         attempt: usize,
         told_down: &mut Vec<String>,
     ) -> Result<bool, ControlError> {
@@ -104,7 +105,7 @@ impl Control {
                 say(&format!("done: {}", settled(lists)));
                 return Ok(true);
             }
-            Next::Rescan => self.rescan_and_settle(lists, &up, Pace::default()).await?,
+            Next::Rescan => self.rescan_and_settle(lists, &up, pace).await?,
             Next::Step(step) => {
                 // Also when the old one goes first, the new one must be there.
                 if let Some(new) = operation.newcomer().filter(|new| !lists.has(new)) {

@@ -38,6 +38,8 @@ pub enum Acceptors {
     Grow {
         #[structopt(flatten)]
         cluster: ClusterFile,
+        #[structopt(flatten)]
+        rescans: Rescans,
         /// The acceptor; it must be empty
         #[structopt(name = "ACCEPTOR")]
         acceptor: String,
@@ -46,6 +48,8 @@ pub enum Acceptors {
     Shrink {
         #[structopt(flatten)]
         cluster: ClusterFile,
+        #[structopt(flatten)]
+        rescans: Rescans,
         /// The acceptor; it need not answer
         #[structopt(name = "ACCEPTOR")]
         acceptor: String,
@@ -54,6 +58,8 @@ pub enum Acceptors {
     Replace {
         #[structopt(flatten)]
         cluster: ClusterFile,
+        #[structopt(flatten)]
+        rescans: Rescans,
         /// The one that goes; it need not answer
         #[structopt(name = "OLD")]
         old: String,
@@ -73,9 +79,8 @@ pub enum Acceptors {
     Rescan {
         #[structopt(flatten)]
         cluster: ClusterFile,
-        /// No more keys a second than this
-        #[structopt(long, value_name = "N", parse(try_from_str = rate))]
-        rate: Option<u32>,
+        #[structopt(flatten)]
+        rescans: Rescans,
     },
     /// Shows the configuration of every proposer and how every acceptor stands
     Dump {
@@ -114,6 +119,19 @@ pub struct ClusterFile {
     /// How long whoever does not answer is asked again
     #[structopt(long, value_name = "TIME", default_value = "30s", parse(try_from_str = gryadka::perseus::parse_duration))]
     patience: Duration,
+}
+
+#[derive(StructOpt)]
+pub struct Rescans {
+    /// Rescans no more keys a second than this
+    #[structopt(long, value_name = "N", parse(try_from_str = rate))]
+    rate: Option<u32>,
+}
+
+impl Rescans {
+    fn pace(&self) -> Pace {
+        Pace { keys_per_second: self.rate }
+    }
 }
 
 #[derive(StructOpt)]
@@ -162,23 +180,23 @@ pub fn run(command: Acceptors) {
 
 async fn perform(command: Acceptors) -> Result<(), ControlError> {
     match command {
-        Acceptors::Grow { cluster, acceptor } => {
-            open(&cluster)?.operate(&Operation::Grow(acceptor.as_str().into())).await
+        Acceptors::Grow { cluster, rescans, acceptor } => {
+            let operation = Operation::Grow(acceptor.as_str().into());
+            open(&cluster)?.operate(&operation, rescans.pace()).await
         }
-        Acceptors::Shrink { cluster, acceptor } => {
-            open(&cluster)?.operate(&Operation::Shrink(acceptor.as_str().into())).await
+        Acceptors::Shrink { cluster, rescans, acceptor } => {
+            let operation = Operation::Shrink(acceptor.as_str().into());
+            open(&cluster)?.operate(&operation, rescans.pace()).await
         }
-        Acceptors::Replace { cluster, old, new } => {
+        Acceptors::Replace { cluster, rescans, old, new } => {
             let (old, new) = (old.as_str().into(), new.as_str().into());
-            open(&cluster)?.operate(&Operation::Replace { old, new }).await
+            open(&cluster)?.operate(&Operation::Replace { old, new }, rescans.pace()).await
         }
         Acceptors::AddAccept(single) => step(SingleStep::AddAccept, single).await,
         Acceptors::AddPrepare(single) => step(SingleStep::AddPrepare, single).await,
         Acceptors::RmAccept(single) => step(SingleStep::RemoveAccept, single).await,
         Acceptors::RmPrepare(single) => step(SingleStep::RemovePrepare, single).await,
-        Acceptors::Rescan { cluster, rate } => {
-            open(&cluster)?.rescan(Pace { keys_per_second: rate }).await
-        }
+        Acceptors::Rescan { cluster, rescans } => open(&cluster)?.rescan(rescans.pace()).await,
         Acceptors::Dump { cluster, write } => open(&cluster)?.dump(write).await,
         Acceptors::Ls { cluster, acceptor, deleted } => {
             open(&cluster)?.list(&acceptor, deleted).await
