@@ -13,6 +13,7 @@
 //! | [`store`] | acceptors on fjall, on Redis, in memory | who asks |
 //! | [`transport`] | what a batch between nodes looks like | when it is sent |
 //! | [`client`] | how a client speaks to a node | how a node answers |
+//! | [`control`] | how operators change the acceptors, step by step | who serves |
 //! | [`perseus`] | workloads, histories, the linearizability check, reports | actors |
 //! | [`actors`] | who runs what on which thread | HTTP |
 //! | [`http`] | one file per API: parse, send one message, answer | protocols |
@@ -23,6 +24,7 @@ pub mod actors;
 pub mod caspaxos;
 pub mod client;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod http;
 pub mod kv;

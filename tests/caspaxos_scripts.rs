@@ -326,8 +326,8 @@ fn a_step_that_was_decided_and_left_is_finished_by_the_next() {
     let mut acceptors = Acceptors::default();
     let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
     p1.step(1, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
-    // It ends before any acceptor hears of the fence.
-    while !p1.rounds.contains(&"raise") {
+    // It ends before any acceptor hears of the new fence; that of now they heard.
+    while p1.rounds.iter().filter(|round| **round == "raise").count() < 2 {
         let (from, token, call) = p1.sent.pop_front().expect("it goes on");
         let reply = Some(acceptors.serve(&from, call));
         p1.take(Event::Replied { token, from, reply });
@@ -374,6 +374,30 @@ fn acceptors_that_are_silent_or_hold_data_are_not_added() {
     p1.run(&mut acceptors);
     assert_eq!(p1.steps[1], (2, Err(ReconfigurationError::NotEmpty("a4".into()))));
     assert_eq!(p1.proposer.configuration().epoch, Epoch(1));
+}
+
+/// Those that stay note it before anything is decided: by that they are told
+/// from one that lost its memory.
+#[test]
+fn the_first_step_needs_all_acceptors_that_stay() {
+    let mut acceptors = Acceptors::default();
+    let mut p1 = Actor::new("p1", 1);
+    let (three, four) = (quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3));
+    p1.step(1, three.clone(), four.clone(), false);
+    p1.sent.retain(|(to, ..)| *to != "a3".into());
+    p1.run(&mut acceptors);
+    p1.now += Duration::from_secs(10);
+    p1.fire();
+    assert_eq!(p1.steps, [(1, Err(ReconfigurationError::Unreachable("a3".into())))]);
+    // One that goes need not answer, nor anybody in later steps.
+    p1.sent.clear();
+    for (id, prepare, accept) in [(2, "a1 a2", "a1 a2"), (3, "a1 a2", "a1 a2 a4")] {
+        let quorum = |names: &str| quorum(names, 2);
+        p1.step(id, quorum(prepare), quorum(accept), true);
+        p1.sent.retain(|(to, ..)| *to != "a3".into());
+        p1.run(&mut acceptors);
+        assert_eq!(p1.steps.last(), Some(&(id, Ok(Epoch(id)))));
+    }
 }
 
 /// Deletes the key through `actor` and collects it.

@@ -110,15 +110,19 @@ impl Acceptors {
     /// How each acceptor of the configuration stands; `None` when it is silent.
     pub async fn statuses(&self) -> Vec<(AcceptorId, Option<AcceptorStatus>)> {
         let configuration = self.configuration();
-        let each = configuration.acceptors().map(async |id| {
-            let reply = self.ask(id.clone(), None, Request::Status, Self::PATIENCE).await;
-            let status = match reply {
-                Some(Reply::Status(status)) => Some(status),
-                _ => None,
-            };
-            (id.clone(), status)
-        });
+        let each = configuration
+            .acceptors()
+            .map(async |id| (id.clone(), self.status(id.clone(), None).await));
         futures::future::join_all(each).await
+    }
+
+    /// How an acceptor stands, also one that is in no list; `None` when it is
+    /// silent.
+    pub async fn status(&self, id: AcceptorId, place: Option<Place>) -> Option<AcceptorStatus> {
+        match self.ask(id, place, Request::Status, Self::PATIENCE).await {
+            Some(Reply::Status(status)) => Some(status),
+            _ => None,
+        }
     }
 
     /// One page of what an acceptor holds.
@@ -154,14 +158,18 @@ impl Acceptors {
         }
     }
 
-    /// Reads the next keys after one, so that accept quorums of the
-    /// configuration in force hold their values.
+    /// Reads the next keys after one, `most` of them at most, so that accept
+    /// quorums of the configuration in force hold their values.
     ///
     /// The keys are the union of those that a prepare quorum tells: that meets
     /// every accept quorum by which a value was ever chosen (CASPaxos §2.3).
-    pub async fn rescan(&self, after: Option<Key>) -> Result<Rescanned, RescanError> {
+    pub async fn rescan(&self, after: Option<Key>, most: usize) -> Result<Rescanned, RescanError> {
         let configuration = self.configuration();
-        let (keys, after) = self.next_keys(&configuration, after).await?;
+        let (mut keys, mut after) = self.next_keys(&configuration, after).await?;
+        if keys.len() > most {
+            keys.truncate(most);
+            after = keys.last().cloned();
+        }
         let reads = keys.into_iter().map(async |key| {
             let read = self.service.submit_within(key.clone(), Command::Get, Self::KEY_PATIENCE);
             read.await.map_err(|refusal| RescanError::Refused(key, refusal))

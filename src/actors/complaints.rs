@@ -15,11 +15,20 @@ impl Complaints {
 
     /// `who` gave no answer, and why.
     pub fn note(&mut self, who: &str, why: &dyn Display) {
-        if self.last.is_none_or(|last| last.elapsed() > Self::PAUSE) {
-            log::warn!("{who} does not answer: {why}");
-            self.last = Some(Instant::now());
+        if self.say(&format_args!("{who} does not answer: {why}")) {
             self.is_away = true;
         }
+    }
+
+    /// Says something that is no better by being said more often; true when it
+    /// was said.
+    pub fn say(&mut self, what: &dyn Display) -> bool {
+        let is_due = self.last.is_none_or(|last| last.elapsed() > Self::PAUSE);
+        if is_due {
+            log::warn!("{what}");
+            self.last = Some(Instant::now());
+        }
+        is_due
     }
 
     /// `who` answered.

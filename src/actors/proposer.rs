@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::acceptor_link::{AcceptorLink, AcceptorParty, Replies, Ticket};
 use super::alarms::Alarms;
+use super::complaints::Complaints;
 use super::control::{ConfigurationKeeper, ProposerView};
 use super::link::{Envelope, Envelopes};
 use super::protocol::{List, Submit};
@@ -58,6 +59,8 @@ pub struct Proposer {
     serial: u64,
     origin: Instant,
     alarms: Alarms<Ticket>,
+    /// Acceptors that do not count themselves among the cluster's.
+    strangers: HashMap<AcceptorId, Complaints>,
     /// When the actor will look at its alarms next, if it will.
     wakes_at: Option<Duration>,
 }
@@ -94,6 +97,7 @@ impl Proposer {
                 serial: 0,
                 origin: Instant::now(),
                 alarms: Alarms::default(),
+                strangers: HashMap::new(),
                 wakes_at: None,
             };
             proposer.link(&configuration, ctx);
@@ -271,6 +275,9 @@ impl Handler<Replies> for Proposer {
         for (ticket, reply) in replies {
             match ticket {
                 Ticket::Round(token) => {
+                    if reply == Some(Reply::NotEnrolled) {
+                        self.complain_of(&from);
+                    }
                     events.push(Event::Replied { token, from: from.clone(), reply });
                 }
                 Ticket::Listing(id) if matches!(reply, Some(Reply::Fenced(_))) => {

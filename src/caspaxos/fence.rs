@@ -121,8 +121,9 @@ impl Fence {
 pub struct Standing {
     /// Whom it serves.
     pub fence: Fence,
-    /// Whether it is one of the cluster's acceptors. One that lost its memory
-    /// is not, until it is made one again as an empty one.
+    /// Whether it is one of the cluster's acceptors beyond the founding epoch.
+    /// One that lost its memory is not, until it is made one again as an empty
+    /// one.
     pub is_enrolled: bool,
 }
 
@@ -130,9 +131,12 @@ impl Standing {
     /// Lets a call in, or gives the answer that says why not. A newer epoch
     /// becomes the least.
     ///
-    /// The cluster's first acceptors are enrolled by the first call of the
-    /// founding epoch; all others, and those that lost their memory later, by
-    /// [`Request::Enrol`] alone.
+    /// The founding epoch is served by whoever is asked. The founders that stay
+    /// are enrolled by a [`Request::Raise`] of that epoch, before the first step
+    /// is decided; all others, and those that lost their memory, by
+    /// [`Request::Enrol`] alone. So whoever has nothing to show for it is none
+    /// of a later epoch, though a proposer that slept, or forgot all itself,
+    /// should ask it under the founding one first.
     pub fn admit(&mut self, call: &Call) -> Option<Reply> {
         if matches!(call.request, Request::Status) {
             return None;
@@ -140,23 +144,23 @@ impl Standing {
         if call.epoch < self.fence.epoch || call.age < self.fence.age {
             return Some(Reply::Fenced(self.fence.clone()));
         }
-        let is_founding = self.fence == Fence::default() && call.epoch <= Epoch::FOUNDING;
+        self.fence.epoch = call.epoch;
+        let is_founding = call.epoch <= Epoch::FOUNDING;
         match &call.request {
-            Request::Enrol { .. } | Request::Wipe | Request::Status => {}
+            Request::Enrol { .. } | Request::Wipe | Request::Status => None,
+            Request::Raise { .. } if is_founding => {
+                self.is_enrolled = true;
+                None
+            }
             Request::Prepare { .. }
             | Request::Accept { .. }
             | Request::Read { .. }
             | Request::List(_)
             | Request::Raise { .. }
             | Request::Remove { .. } => {
-                if !self.is_enrolled && !is_founding {
-                    return Some(Reply::NotEnrolled);
-                }
-                self.is_enrolled = true;
+                (!self.is_enrolled && !is_founding).then_some(Reply::NotEnrolled)
             }
         }
-        self.fence.epoch = call.epoch;
-        None
     }
 
     /// Raises the fence.
@@ -192,9 +196,11 @@ mod tests {
     }
 
     #[test]
-    fn founders_enrol_by_being_asked_and_others_do_not() {
+    fn founders_stay_when_they_are_told_to_and_others_are_enrolled() {
         let mut founder = Standing::default();
         assert_eq!(founder.admit(&call(1, 0)), None);
+        let request = Request::Raise { fence: fence(1, 0) };
+        assert_eq!(founder.admit(&Call { request, ..call(1, 0) }), None);
         assert_eq!(founder.admit(&call(7, 0)), None);
         assert_eq!(founder.fence.epoch, Epoch(7));
         let mut late = Standing::default();
@@ -202,6 +208,20 @@ mod tests {
         assert!(matches!(late.enrol(&fence(2, 3), false), Reply::Raised { is_aged: true, .. }));
         assert_eq!(late.admit(&call(2, 3)), None);
         assert_eq!(late.enrol(&fence(2, 3), true), Reply::NotEmpty);
+    }
+
+    /// The proposer of its node has lost its memory too, and asks it under the
+    /// founding epoch before it learns better.
+    #[test]
+    fn one_that_lost_its_memory_is_no_founder() {
+        let mut lost = Standing::default();
+        assert_eq!(lost.admit(&call(1, 0)), None);
+        let raise = Request::Raise { fence: fence(5, 0) };
+        for request in [call(5, 0).request, raise] {
+            assert_eq!(lost.admit(&Call { request, ..call(5, 0) }), Some(Reply::NotEnrolled));
+        }
+        // Nor does it help those who are behind any more.
+        assert_eq!(lost.admit(&call(1, 0)), Some(Reply::Fenced(fence(5, 0))));
     }
 
     #[test]

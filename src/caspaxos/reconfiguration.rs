@@ -1,7 +1,9 @@
 //! One step from a configuration to the next, driven by one proposer.
 //!
-//! 1. **Enrol**: acceptors that are new must answer, and be empty. Nothing is
-//!    changed before they do.
+//! 1. **Enrol**: acceptors that are new must answer, and be empty. In the first
+//!    step of a cluster those that stay must answer too: what they note is how
+//!    they are told later from one that lost its memory. Nothing is changed
+//!    before all of them have answered.
 //! 2. **Decide**: the next configuration is written into a register of the
 //!    cluster's own, under the configuration of now, if that still holds the
 //!    configuration of now. Two operators cannot decide two steps.
@@ -33,8 +35,12 @@ pub enum ReconfigurationError {
     /// An acceptor that is to be added holds data.
     #[error("acceptor {0} holds registers of an earlier membership; wipe it first")]
     NotEmpty(AcceptorId),
-    /// An acceptor that is to be added does not answer; nothing was changed.
-    #[error("acceptor {0} does not answer; nothing was changed")]
+    /// An acceptor that is to be added, or in the first step to stay, does not
+    /// answer; nothing was changed.
+    #[error(
+        "acceptor {0} does not answer; nothing was changed: start it, or take it out first \
+         (the first change of a cluster needs all acceptors that stay)"
+    )]
     Unreachable(AcceptorId),
     /// No quorum answered; nothing was changed.
     #[error("no quorum of acceptors answered in time; nothing was changed")]
@@ -141,23 +147,22 @@ impl Reconfiguration {
 
     /// Asks everybody who is still to answer.
     pub fn ask(&mut self, effects: &mut Vec<Effect>) -> Progress {
-        let (to, request): (Vec<&AcceptorId>, Request) = match self.stage {
+        let fence = || self.fence.clone();
+        let enrol = |id| (id, Request::Enrol { fence: fence() });
+        let raise = |id| (id, Request::Raise { fence: fence() });
+        let requests: Vec<(&AcceptorId, Request)> = match self.stage {
             Stage::Enrolling => {
-                let fence = self.fence.clone();
-                (self.newcomers().collect(), Request::Enrol { fence })
+                self.newcomers().map(enrol).chain(self.founders().map(raise)).collect()
             }
             Stage::Deciding => return Progress::Waits,
-            Stage::Fencing => {
-                let all = self.old.acceptors().chain(self.newcomers());
-                (all.collect(), Request::Raise { fence: self.fence.clone() })
-            }
+            Stage::Fencing => self.old.acceptors().chain(self.newcomers()).map(raise).collect(),
         };
         let (epoch, age) = (self.fence.epoch, self.fence.age);
-        let asked = to.into_iter().filter(|id| !self.done.contains(id));
-        effects.extend(asked.map(|id| Effect::Send {
+        let asked = requests.into_iter().filter(|(id, _)| !self.done.contains(id));
+        effects.extend(asked.map(|(id, request)| Effect::Send {
             to: id.clone(),
             token: self.token.clone(),
-            call: Call { epoch, age, request: request.clone() },
+            call: Call { epoch, age, request },
         }));
         effects.push(Effect::SetTimer { token: self.token.clone(), after: Self::RETRY_AFTER });
         self.progress()
@@ -198,7 +203,7 @@ impl Reconfiguration {
         }
         match self.stage {
             Stage::Enrolling => {
-                let silent = self.newcomers().find(|id| !self.done.contains(id)).cloned();
+                let silent = self.asked_first().find(|id| !self.done.contains(id)).cloned();
                 let error = silent.map(ReconfigurationError::Unreachable);
                 self.answer(Err(error.unwrap_or(ReconfigurationError::Failed)), effects);
                 Progress::Ended
@@ -255,7 +260,7 @@ impl Reconfiguration {
     /// What follows from what was done so far.
     fn progress(&mut self) -> Progress {
         match self.stage {
-            Stage::Enrolling if self.newcomers().all(|id| self.done.contains(id)) => {
+            Stage::Enrolling if self.asked_first().all(|id| self.done.contains(id)) => {
                 self.stage = Stage::Deciding;
                 Progress::Decides(self.command())
             }
@@ -287,6 +292,18 @@ impl Reconfiguration {
 
     fn newcomers(&self) -> impl Iterator<Item = &AcceptorId> {
         self.wanted.acceptors().filter(|id| !self.old.acceptors().any(|old| old == *id))
+    }
+
+    /// Those that stay in the first step.
+    fn founders(&self) -> impl Iterator<Item = &AcceptorId> {
+        let is_first = self.old.epoch == Epoch::FOUNDING;
+        let stays = |id: &&AcceptorId| self.wanted.acceptors().any(|wanted| wanted == *id);
+        self.old.acceptors().filter(move |_| is_first).filter(stays)
+    }
+
+    /// Those that must answer before anything is decided.
+    fn asked_first(&self) -> impl Iterator<Item = &AcceptorId> {
+        self.newcomers().chain(self.founders())
     }
 
     /// Says how it ended, once.

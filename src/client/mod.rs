@@ -11,19 +11,22 @@
 //! [`Retries`] run out. That works where the nodes heed the header, which they
 //! are asked for first.
 //!
-//! Nothing else is particular to gryadka: a real etcd is spoken to alike, and
-//! never asked again.
+//! Nothing else of that is particular to gryadka: a real etcd is spoken to
+//! alike, and never asked again. Only an [`Operator`] speaks to the admin
+//! listener of our own nodes.
 
 mod answer;
 mod connection;
 mod endpoint;
 mod error;
+mod operator;
 mod retries;
 
 pub use answer::{Conflict, ConflictReason, Node, Written};
 pub use connection::{Connection, Expected};
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::{ClientError, ErrorKind, StatedOutcome};
+pub use operator::{Operator, OperatorError};
 pub use retries::Retries;
 
 /// The longest answer that is read, in bytes.

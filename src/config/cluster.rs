@@ -12,6 +12,7 @@ use super::error::{ConfigError, Problem};
 use super::expand::expand;
 use super::json;
 use super::raft::RaftSettings;
+use crate::caspaxos::AcceptorId;
 
 /// A cluster that fits together.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,10 @@ pub struct Cluster {
     deployments: BTreeMap<String, Deployment>,
     /// Its acceptors that live in Redis, by name.
     redis: BTreeMap<String, RedisAddress>,
+    /// All its acceptors, those that no proposer lists included.
+    acceptors: BTreeMap<AcceptorId, AcceptorPlace>,
+    /// The node of each proposer, by the proposer's name.
+    proposers: BTreeMap<String, String>,
 }
 
 impl Cluster {
@@ -44,8 +49,16 @@ impl Cluster {
 
     fn of(file: ClusterFile) -> Result<Cluster, Problem> {
         let name = file.cluster.clone();
+        let acceptors = file.acceptors.iter();
+        let acceptors = acceptors.map(|(id, fields)| (id.as_str().into(), fields.0.clone()));
+        let acceptors = acceptors.collect();
+        let home = |(name, fields): (&String, &ProposerFields)| match &fields.home {
+            ProposerHome::Node(node) => (name.clone(), node.clone()),
+            ProposerHome::Listener(_) => (name.clone(), name.clone()),
+        };
+        let proposers = file.proposers.iter().map(home).collect();
         let (deployments, redis) = expand(file)?;
-        Ok(Cluster { name, deployments, redis })
+        Ok(Cluster { name, deployments, redis, acceptors, proposers })
     }
 
     /// The cluster that shows the program off: `nodes` nodes p1, p2, ... on this
@@ -84,6 +97,16 @@ impl Cluster {
     /// The acceptors that live in Redis, by name.
     pub fn redis_acceptors(&self) -> &BTreeMap<String, RedisAddress> {
         &self.redis
+    }
+
+    /// Where each acceptor is, those that no proposer lists included.
+    pub fn acceptors(&self) -> &BTreeMap<AcceptorId, AcceptorPlace> {
+        &self.acceptors
+    }
+
+    /// The node of each proposer, by the proposer's name.
+    pub fn proposers(&self) -> &BTreeMap<String, String> {
+        &self.proposers
     }
 
     /// Where clients reach each node that serves them: its name and

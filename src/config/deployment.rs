@@ -341,19 +341,28 @@ impl Deployment {
     /// where the peers reach the node, or on this machine when that is unknown.
     pub fn client_url(&self) -> Option<HttpUrl> {
         self.serving()?;
-        let client = self.listen.client?;
-        if !client.ip().is_unspecified() {
-            return Some(client.into());
+        self.reached_at(self.listen.client?)
+    }
+
+    /// Where operators reach the node, by the same rule.
+    pub fn admin_url(&self) -> Option<HttpUrl> {
+        self.serving()?;
+        self.reached_at(self.listen.admin?)
+    }
+
+    fn reached_at(&self, listener: SocketAddr) -> Option<HttpUrl> {
+        if !listener.ip().is_unspecified() {
+            return Some(listener.into());
         }
         if let Some(raft) = &self.actors.raft {
-            return Some(raft.peer_url().with_port(client.port()));
+            return Some(raft.peer_url().with_port(listener.port()));
         }
         let named = self.listen.peer.map(|peer| peer.ip()).filter(|ip| !ip.is_unspecified());
-        let loopback = match client.ip() {
+        let loopback = match listener.ip() {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         };
-        Some(SocketAddr::new(named.unwrap_or(loopback), client.port()).into())
+        Some(SocketAddr::new(named.unwrap_or(loopback), listener.port()).into())
     }
 
     /// The proposer's configuration; `None` on a node without a proposer.

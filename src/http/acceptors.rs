@@ -3,14 +3,14 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::body::MAX_TEXT_BYTES;
 use super::configuration::{PostedNode, node};
 use super::gryadka::refuse;
 use super::{ApiError, ClientState, Configurations, body};
 use crate::actors::{Acceptors, RescanError};
-use crate::caspaxos::ListKind;
+use crate::caspaxos::{AcceptorStatus, ListKind};
 use crate::config::parse_acceptor_id;
 use crate::kv::Key;
 
@@ -29,19 +29,43 @@ pub async fn all(state: web::Data<ClientState>) -> Result<HttpResponse, ApiError
     let places = acceptors.configuration().places;
     let shown = acceptors.statuses().await.into_iter().map(|(id, status)| {
         let mut shown = node(&id, places.get(&id));
-        shown["status"] = match status {
-            None => json!(null),
-            Some(status) => json!({
-                "epoch": status.fence.epoch,
-                "age": status.fence.age,
-                "isEnrolled": status.is_enrolled,
-                "registers": status.registers,
-                "deleted": status.dead,
-            }),
-        };
+        shown["status"] = describe(status);
         shown
     });
     Ok(HttpResponse::Ok().json(shown.collect::<Vec<_>>()))
+}
+
+fn describe(status: Option<AcceptorStatus>) -> Value {
+    match status {
+        None => Value::Null,
+        Some(status) => json!({
+            "epoch": status.fence.epoch,
+            "age": status.fence.age,
+            "isEnrolled": status.is_enrolled,
+            "registers": status.registers,
+            "deleted": status.dead,
+        }),
+    }
+}
+
+/// `POST /acceptors/status`: how one acceptor stands, in a list or not.
+pub async fn status(
+    payload: web::Payload,
+    state: web::Data<ClientState>,
+) -> Result<HttpResponse, ApiError> {
+    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let acceptors = acceptors(&state)?;
+    let posted: Result<PostedNode, _> = serde_json::from_slice(&body);
+    let posted = posted.map_err(|error| error.to_string());
+    let places = acceptors.configuration().places;
+    match posted.and_then(|posted| posted.resolve(&places)) {
+        Err(why) => Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why)),
+        Ok((id, place)) => {
+            let mut shown = node(&id, place.as_ref().or(places.get(&id)));
+            shown["status"] = describe(acceptors.status(id, place).await);
+            Ok(HttpResponse::Ok().json(shown))
+        }
+    }
 }
 
 /// `GET /collector`: how far this node's collection of deleted keys has come.
@@ -54,6 +78,7 @@ pub struct After {
     after: Option<String>,
     #[serde(default)]
     deleted: bool,
+    limit: Option<usize>,
 }
 
 fn after(query: &After) -> Result<Option<Key>, ApiError> {
@@ -111,13 +136,13 @@ pub async fn wipe(
     }
 }
 
-/// `POST /rescan?after=KEY`: rescans the next keys.
+/// `POST /rescan?after=KEY&limit=N`: rescans the next keys, N of them at most.
 pub async fn rescan(
     query: web::Query<After>,
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
     let acceptors = acceptors(&state)?;
-    Ok(match acceptors.rescan(after(&query)?).await {
+    Ok(match acceptors.rescan(after(&query)?, query.limit.unwrap_or(usize::MAX).max(1)).await {
         Ok(rescanned) => HttpResponse::Ok().json(rescanned),
         Err(error @ RescanError::Reconfigured(..)) => {
             refuse(StatusCode::CONFLICT, "ConfigVersionMismatch", error)

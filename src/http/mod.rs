@@ -147,6 +147,7 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(configuration_resource())
         .service(readable("/acceptors", acceptors::all))
         .service(readable("/acceptors/{id}/keys", acceptors::keys))
+        .service(writable("/acceptors/status", acceptors::status))
         .service(readable("/collector", acceptors::collector))
         .service(writable("/acceptors/wipe", acceptors::wipe))
         .service(writable("/rescan", acceptors::rescan))

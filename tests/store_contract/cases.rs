@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     ("a batch sees itself", batch_sees_itself),
     ("an empty batch is served", |subject| assert_eq!(subject.serve(&[]), [])),
     ("epochs fence", epochs_fence),
+    ("only founders that stay serve later epochs", only_founders_that_stay_serve_later_epochs),
     ("any bytes are a value", any_bytes),
     ("any text is a key", any_text_is_a_key),
 ];
@@ -185,9 +186,8 @@ fn batch_sees_itself(subject: &mut dyn Subject) {
 fn epochs_fence(subject: &mut dyn Subject) {
     let fenced = |epoch| Reply::Fenced(Fence { epoch: Epoch(epoch), ..Fence::default() });
     let put_in = |epoch, counter, text| in_epoch(epoch, put("k", counter, text).request);
-    // Nobody but the founders is asked before it is enrolled.
-    assert_eq!(subject.ask(put_in(10, 1, "a")), Reply::NotEnrolled);
     subject.ask(prepare("k", ballot(1)));
+    stay(subject);
     assert_eq!(subject.ask(put_in(10, 1, "a")), Reply::Accepted);
     assert_eq!(subject.ask(put_in(9, 2, "b")), fenced(10));
     // Whatever kind of call meets a newer epoch raises the least.
@@ -202,6 +202,19 @@ fn epochs_fence(subject: &mut dyn Subject) {
     let expected =
         [fenced(13), was_read(ballot(1), value("a", ballot(1))), fenced(u64::MAX), Reply::Accepted];
     assert_eq!(subject.serve(&batch), expected);
+}
+
+fn only_founders_that_stay_serve_later_epochs(subject: &mut dyn Subject) {
+    // Whoever asks under the founding epoch is served.
+    assert_eq!(subject.ask(put("k", 1, "a")), Reply::Accepted);
+    let later = in_epoch(2, read("k").request);
+    let raise = in_epoch(2, Request::Raise { fence: Fence::default() });
+    assert_eq!(subject.serve(&[later.clone(), raise]), [Reply::NotEnrolled, Reply::NotEnrolled]);
+    // It is too late for it to stay.
+    let fenced = Reply::Fenced(Fence { epoch: Epoch(2), ..Fence::default() });
+    let stays = in_epoch(1, Request::Raise { fence: Fence::default() });
+    assert_eq!(subject.ask(stays), fenced);
+    assert_eq!(subject.ask(later), Reply::NotEnrolled);
 }
 
 fn any_bytes(subject: &mut dyn Subject) {

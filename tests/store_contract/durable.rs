@@ -45,7 +45,8 @@ fn registers_survive(subject: &mut dyn Subject) {
 }
 
 fn epoch_survives(subject: &mut dyn Subject) {
-    subject.serve(&[read("k"), in_epoch(10, read("k").request)]);
+    stay(subject);
+    subject.ask(in_epoch(10, read("k").request));
     subject.crash();
     let fenced = |epoch| Reply::Fenced(Fence { epoch: Epoch(epoch), ..Fence::default() });
     assert_eq!(subject.ask(in_epoch(9, read("k").request)), fenced(10));
@@ -75,7 +76,7 @@ fn fence_survives(subject: &mut dyn Subject) {
         floor,
         collected,
     };
-    subject.ask(read("k"));
+    stay(subject);
     let raise = |fence: &Fence| in_epoch(8, Request::Raise { fence: fence.clone() });
     let raised = |is_aged| Reply::Raised { is_aged, fence: fence.clone() };
     assert_eq!(subject.ask(raise(&fence)), raised(true));
@@ -129,6 +130,7 @@ fn a_wipe_survives(subject: &mut dyn Subject) {
     let fence = Fence { epoch: Epoch(5), age: Age(2), ..Fence::default() };
     let enrol = in_epoch(5, Request::Enrol { fence: fence.clone() });
     subject.serve(&[put("k", 1, "a"), prepare("l", ballot(1))]);
+    stay(subject);
     assert_eq!(subject.ask(enrol.clone()), Reply::NotEmpty);
     let again = in_epoch(5, put("m", 1, "b").request);
     let replies = subject.serve(&[again.clone(), in_epoch(5, Request::Wipe), again.clone()]);

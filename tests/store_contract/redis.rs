@@ -80,7 +80,7 @@ fn clusters_on_one_server_do_not_meet() {
     let address = server.lock().unwrap().address();
     let mut first = RedisStore::new(address.clone(), "first", false);
     let mut second = RedisStore::new(address, "second", false);
-    first.serve(&[in_epoch(9, put("k", 1, "a").request)]).unwrap();
+    first.serve(&[put("k", 1, "a"), in_epoch(9, read("k").request)]).unwrap();
     let nothing = [was_read(Ballot::ZERO, Default::default())];
     assert_eq!(second.serve(&[read("k")]).unwrap(), nothing);
     assert!(page(second.serve(&[list("", None, 100)]).unwrap().remove(0)).entries.is_empty());

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gryadka::caspaxos::{
-    AcceptorId, Age, Ballot, Call, Epoch, Incarnation, Lineage, ListKind, ListPage, ListRequest,
-    Reply, Request, Value,
+    AcceptorId, Age, Ballot, Call, Epoch, Fence, Incarnation, Lineage, ListKind, ListPage,
+    ListRequest, Reply, Request, Value,
 };
 use gryadka::kv::{Command, Key, Memory, Record, RequestId, Submission, apply_once};
 use gryadka::store::{AcceptorStore, EmbeddedStore, Identity, MemoryStore, RedisStore, StoreError};
@@ -200,6 +200,12 @@ pub fn of_age(age: u64, call: Call) -> Call {
 
 pub fn in_epoch(epoch: u64, request: Request) -> Call {
     Call { epoch: Epoch(epoch), age: Age(0), request }
+}
+
+/// Tells a founder to stay beyond the founding epoch.
+pub fn stay(subject: &mut dyn Subject) {
+    let raise = in_epoch(1, Request::Raise { fence: Fence::default() });
+    assert!(matches!(subject.ask(raise), Reply::Raised { .. }));
 }
 
 pub fn conflict(seen: Ballot) -> Reply {

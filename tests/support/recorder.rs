@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,10 @@ pub struct Client {
     pub excuse: Arc<Mutex<Option<Excuse>>>,
     /// How many operations have ended, however.
     pub ended: Arc<AtomicUsize>,
+    /// When it was last answered, if nothing was to be excused since.
+    answered_us: Option<u64>,
+    /// The longest time between two answers without an excuse.
+    pub longest_gap_us: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -82,6 +86,8 @@ impl Client {
             seen: HashMap::new(),
             excuse: Arc::default(),
             ended: Arc::default(),
+            answered_us: None,
+            longest_gap_us: Arc::default(),
         }
     }
 
@@ -145,6 +151,7 @@ impl Client {
                 end
             }
         };
+        self.note_gap(matches!(end, End::Returned { .. }));
         self.recorder.history.lock().unwrap().end(id, end);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
@@ -162,6 +169,17 @@ impl Client {
                     self.number, self.url
                 );
                 self.recorder.errors.lock().unwrap().push(error);
+            }
+        }
+    }
+
+    fn note_gap(&mut self, is_answered: bool) {
+        if self.excuse.lock().unwrap().is_some() {
+            self.answered_us = None;
+        } else if is_answered {
+            let now = self.recorder.now_us();
+            if let Some(before) = self.answered_us.replace(now) {
+                self.longest_gap_us.fetch_max(now - before, Ordering::Relaxed);
             }
         }
     }

@@ -5,7 +5,7 @@ use actix::{Context, Handler};
 use super::super::control::{Collect, Inquire, Reconfigure};
 use super::{Envelope, Envelopes, Operator, Proposer, Ticket};
 use crate::caspaxos::{
-    Call, Collected, CommandId, Configuration, Epoch, Event, ReconfigurationError,
+    AcceptorId, Call, Collected, CommandId, Configuration, Epoch, Event, ReconfigurationError,
 };
 
 impl Proposer {
@@ -21,6 +21,18 @@ impl Proposer {
         self.link(&configuration, ctx);
         self.keeper.keep(configuration.clone());
         self.view.set(configuration);
+    }
+
+    /// An acceptor that lost its memory does no harm, and no good either.
+    pub(super) fn complain_of(&mut self, id: &AcceptorId) {
+        if !self.core.configuration().acceptors().any(|member| member == id) {
+            return;
+        }
+        self.strangers.entry(id.clone()).or_default().say(&format_args!(
+            "acceptor {id} is refused: it is not enrolled, so it has lost its memory (was its \
+             data removed?); the others serve on without it. Take it out and add it anew: \
+             gryadkactl acceptors shrink CLUSTER.json {id}, then grow CLUSTER.json {id}"
+        ));
     }
 
     pub(super) fn reconfigured(

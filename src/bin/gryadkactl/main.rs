@@ -1,5 +1,7 @@
 //! `gryadkactl`: the operator's tool.
 
+mod acceptors;
+
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -13,8 +15,9 @@ use structopt::StructOpt;
     name = "gryadkactl",
     after_help = "EXIT CODES:
     0  done
-    1  a file could not be written
-    2  bad arguments or files"
+    1  not done: a file could not be written, or a node does not answer
+    2  bad arguments or files
+    3  refused: it would be unsafe"
 )]
 enum Command {
     /// Writes the nodes' deployment files from a cluster file
@@ -36,11 +39,13 @@ enum Command {
         #[structopt(long, name = "DIR", default_value = "deployment", parse(from_os_str))]
         out: PathBuf,
     },
+    Acceptors(acceptors::Acceptors),
 }
 
 fn main() {
     match process::arguments() {
         Command::Deploy { cluster, names, out } => deploy(cluster, &names, out),
+        Command::Acceptors(command) => acceptors::run(command),
     }
 }
 
