@@ -13,9 +13,13 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// True when a call could not change anything, now or later, as long as no
-    /// register is removed.
+    /// True when a call could not change anything, now or later: a register
+    /// that is removed stands behind the fence of its age.
     pub fn is_past(&self, call: &Call) -> bool {
+        let fence = &self.standing.fence;
+        if call.epoch < fence.epoch || call.age < fence.age {
+            return true;
+        }
         let nothing = Register::default();
         let register = |key: &Key| self.registers.get(key).unwrap_or(&nothing);
         match &call.request {
@@ -23,7 +27,7 @@ impl Acceptor {
             Request::Accept { key, ballot, .. } => {
                 *ballot < register(key).promise || *ballot <= register(key).accepted
             }
-            Request::Read { .. } => call.epoch <= self.standing.fence.epoch,
+            Request::Read { .. } => call.epoch == fence.epoch,
             Request::Raise { .. }
             | Request::Enrol { .. }
             | Request::Remove { .. }

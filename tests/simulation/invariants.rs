@@ -20,8 +20,9 @@ impl ConfigurationsAgree {
     }
 }
 
-/// The modified index of a key grows for ever, also where the key is absent,
-/// and each index is of one change.
+/// The modified index of a key grows for ever, also from one of its lives to the
+/// next, and each index is of one change. What is said of a key that is absent
+/// does not count: the floor that it stands on is not known to all at once.
 #[derive(Default)]
 pub struct IndicesGrow(BTreeMap<Key, Indices>);
 
@@ -50,7 +51,11 @@ impl IndicesGrow {
     ) -> Result<(), String> {
         let (before, after) = (outcome.before.modified_index, outcome.after.modified_index);
         let has_changed = outcome.before != outcome.after;
-        if before < least || after < before || (has_changed && after == before) {
+        if !has_changed && !outcome.after.is_live() {
+            return Ok(());
+        }
+        let is_found_back = outcome.before.is_live() && before < least;
+        if is_found_back || after < least || (has_changed && after <= before.max(least)) {
             return Err(format!("an index goes back: {key} was at {least}: {outcome:?}"));
         }
         let indices = self.0.entry(key.clone()).or_default();
