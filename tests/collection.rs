@@ -248,7 +248,8 @@ fn collection_waits_for_an_acceptor_that_is_down() {
         get(&collector).json()["waitsFor"] == "acceptor a3 does not answer"
     });
     let acceptors = get(&format!("{}/acceptors", cluster.admin_url(0))).json();
-    assert_eq!(acceptors[0]["status"]["deleted"], 1, "{acceptors}");
+    // A key that was asked for and never written may be among them.
+    assert!(acceptors[0]["status"]["deleted"].as_u64() >= Some(1), "{acceptors}");
     assert!(request("GET", &format!("{}/livez", cluster.url(2)), None).is_err());
     cluster.launch(2);
     cluster.wait_ready(2);

@@ -24,8 +24,8 @@
 //! proposer settles whether a refused accept took effect.
 //!
 //! A configuration changes step by step while the cluster serves
-//! ([`reconfiguration`], §2.3), and deleted registers are removed behind the
-//! clients' backs ([`collection`], §3.1). Both rest on the [`Fence`], by which
+//! (`reconfiguration`, §2.3), and deleted registers are removed behind the
+//! clients' backs (`collection`, §3.1). Both rest on the [`Fence`], by which
 //! acceptors turn away whoever missed them.
 
 pub mod acceptor;

@@ -250,13 +250,11 @@ impl<'a, V: View> Rows<'a, V> {
             None => Bound::Included(self.prefix),
             Some(key) => Bound::Excluded(&key[..]),
         };
-        let page = self.view.scan(
-            self.space,
-            from,
-            Bound::Unbounded,
-            Self::PAGE_COUNT,
-            Self::PAGE_BYTES,
-        )?;
+        // No byte of a key is 0xff. Without an end the scan would step over all
+        // that was removed behind the prefix.
+        let end = [self.prefix, b"\xff"].concat();
+        let to = if self.prefix.is_empty() { Bound::Unbounded } else { Bound::Excluded(&end[..]) };
+        let page = self.view.scan(self.space, from, to, Self::PAGE_COUNT, Self::PAGE_BYTES)?;
         self.after = page.last().map(|(key, _)| key.clone());
         self.is_over = page.is_empty();
         self.page = page.into_iter();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Bound;
 use std::path::Path;
 
 use super::embedded_open::Acceptor;
@@ -148,14 +147,14 @@ impl<'a> Batch<'a> {
 
     /// The dead as they were before the batch, and are still.
     fn list_dead(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
-        let (least, is_excluded) = page::lower_bound(request);
-        let from = if is_excluded { Bound::Excluded(least) } else { Bound::Included(least) };
         let mut page = PageBuilder::new(request);
-        for guard in self.acceptor.dead.range::<&str, _>((from, Bound::Unbounded)) {
-            let key = guard.key().map_err(|error| unreadable(self.directory, least, error))?;
-            if page.is_full() || !key.starts_with(request.prefix.as_bytes()) {
+        let Some(bounds) = page::bounds(request) else { return Ok(page.build()) };
+        for guard in self.acceptor.dead.range(bounds) {
+            if page.is_full() {
                 break;
             }
+            let key = guard.key();
+            let key = key.map_err(|error| unreadable(self.directory, &request.prefix, error))?;
             let key = parse_key(self.directory, "dead", &key)?;
             match self.overlay.get(&key) {
                 Some(overlaid) => page.push(&key, &overlaid.register),
@@ -167,9 +166,10 @@ impl<'a> Batch<'a> {
 
     /// Merges what is on disk with what the batch has changed.
     fn list(&self, request: &ListRequest) -> Result<ListPage, StoreError> {
+        let mut page = PageBuilder::new(request);
+        let Some(bounds) = page::bounds(request) else { return Ok(page.build()) };
         let (least, is_excluded) = page::lower_bound(request);
-        let from = if is_excluded { Bound::Excluded(least) } else { Bound::Included(least) };
-        let mut stored = self.acceptor.registers.range::<&str, _>((from, Bound::Unbounded));
+        let mut stored = self.acceptor.registers.range(bounds);
         let mut next_stored = || match stored.next() {
             Some(guard) => self.read_entry(guard, &request.prefix),
             None => Ok(None),
@@ -181,7 +181,6 @@ impl<'a> Batch<'a> {
             overlaid.is_changed && is_after(key) && key.as_str().starts_with(&request.prefix)
         });
         let (mut on_disk, mut in_batch) = (next_stored()?, changed.next());
-        let mut page = PageBuilder::new(request);
         while !page.is_full() {
             let is_from_disk = match (&on_disk, in_batch) {
                 (None, None) => break,

@@ -1,5 +1,7 @@
 //! One page of a listing, filled in key order.
 
+use std::ops::Bound;
+
 use crate::caspaxos::acceptor::Register;
 use crate::caspaxos::{ListEntry, ListKind, ListPage, ListRequest};
 use crate::kv::Key;
@@ -19,6 +21,21 @@ pub fn lower_bound(request: &ListRequest) -> (&str, bool) {
         Some(after) if after.as_str() >= request.prefix.as_str() => (after.as_str(), true),
         Some(_) | None => (request.prefix.as_str(), false),
     }
+}
+
+/// From where to where keys are listed.
+pub type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// The keys that may be listed; `None` when there are none. The end matters: a
+/// scan of a merge tree that ran on would step over all that was removed there.
+pub fn bounds(request: &ListRequest) -> Option<Bounds> {
+    let (least, is_excluded) = lower_bound(request);
+    let least = least.as_bytes().to_vec();
+    // Keys are UTF-8, in which no byte is 0xff.
+    let end = [request.prefix.as_bytes(), b"\xff"].concat();
+    let is_empty = least > end;
+    let from = if is_excluded { Bound::Excluded(least) } else { Bound::Included(least) };
+    (!is_empty).then_some((from, Bound::Excluded(end)))
 }
 
 /// A page being filled.

@@ -140,7 +140,7 @@ fn fields_are_explained() {
         &[
             (
                 &[("/node", Some(json!({})))],
-                "node: unknown field `node`, expected one of `cluster`, `nodes`, `acceptors`, `proposers`, `replicas`, `raft`, `loads`…",
+                "node: unknown field `node`, expected one of `cluster`, `nodes`, `acceptors`, `proposers`, `replicas`, `raft`, `collection`, `loads`…",
             ),
             (
                 &[("/nodes/n1/port", Some(json!(1)))],
