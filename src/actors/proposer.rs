@@ -48,6 +48,8 @@ struct ListingUnderWay {
 pub struct Proposer {
     core: caspaxos::Proposer,
     links: HashMap<AcceptorId, Addr<AcceptorLink>>,
+    /// Where the links lead, as far as anybody said.
+    linked_places: HashMap<AcceptorId, Place>,
     link_to: LinkTo,
     inquiries: HashMap<u64, oneshot::Sender<Option<Reply>>>,
     operators: HashMap<CommandId, Operator>,
@@ -86,6 +88,7 @@ impl Proposer {
             );
             let mut proposer = Proposer {
                 links: HashMap::new(),
+                linked_places: HashMap::new(),
                 link_to,
                 core,
                 inquiries: HashMap::new(),
@@ -112,10 +115,13 @@ impl Proposer {
         }
     }
 
+    /// Makes a link that is missing, or leads elsewhere.
     fn link_one(&mut self, acceptor: &AcceptorId, place: Option<&Place>, ctx: &Context<Self>) {
-        if !self.links.contains_key(acceptor) {
+        let is_elsewhere = place.is_some() && self.linked_places.get(acceptor) != place;
+        if is_elsewhere || !self.links.contains_key(acceptor) {
             let link = (self.link_to)(acceptor, place, ctx.address()).start();
             self.links.insert(acceptor.clone(), link);
+            self.linked_places.extend(place.map(|place| (acceptor.clone(), place.clone())));
         }
     }
 

@@ -64,7 +64,10 @@ impl Survey {
     pub async fn of(proposers: &[ProposerAt]) -> Survey {
         let answers = proposers.iter().map(async |proposer| {
             // Without a quorum it answers no; what it knows counts all the same.
-            let _ = proposer.admin.get("/readyz", PATIENCE).await;
+            let read = proposer.admin.get("/readyz", PATIENCE).await;
+            if let Err(silent @ OperatorError::Silent { .. }) = read {
+                return Err(silent);
+            }
             let answer = proposer.admin.get("/configuration", PATIENCE).await?;
             let lists = parse(&answer).ok_or_else(|| OperatorError::Silent {
                 url: proposer.admin.url().to_owned(),

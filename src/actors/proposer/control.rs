@@ -25,7 +25,7 @@ impl Proposer {
 
     /// An acceptor that lost its memory does no harm, and no good either.
     pub(super) fn complain_of(&mut self, id: &AcceptorId) {
-        if !self.core.configuration().acceptors().any(|member| member == id) {
+        if !self.is_member(id) {
             return;
         }
         self.strangers.entry(id.clone()).or_default().say(&format_args!(
@@ -33,6 +33,10 @@ impl Proposer {
              data removed?); the others serve on without it. Take it out and add it anew: \
              gryadkactl acceptors shrink CLUSTER.json {id}, then grow CLUSTER.json {id}"
         ));
+    }
+
+    fn is_member(&self, id: &AcceptorId) -> bool {
+        self.core.configuration().acceptors().any(|member| member == id)
     }
 
     pub(super) fn reconfigured(
@@ -86,6 +90,8 @@ impl Handler<Inquire> for Proposer {
     fn handle(&mut self, message: Inquire, ctx: &mut Context<Self>) {
         let Inquire { to, place, request, answer } = message;
         let id = self.next_serial();
+        // Where a member is, the configuration says.
+        let place = place.filter(|_| !self.is_member(&to));
         self.link_one(&to, place.as_ref(), ctx);
         // Those who gave up do not come back for their answers.
         self.inquiries.retain(|_, answer| !answer.is_closed());
