@@ -174,11 +174,6 @@ impl SimAcceptor {
         ListPage { entries: entries.collect(), more_after: None }
     }
 
-    /// Whether it is one of the cluster's, as far as is durable.
-    pub fn is_enrolled(&self) -> bool {
-        self.disk.standing.is_enrolled
-    }
-
     /// The keys that are deleted here, as far as is durable.
     pub fn dead_keys(&self) -> Vec<Key> {
         let dead = self.disk.registers.iter().filter(|(_, register)| register.is_dead());

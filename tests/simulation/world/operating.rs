@@ -146,10 +146,6 @@ impl World {
         };
         self.operator.proposer = proposer;
         let configuration = self.proposers[proposer].configuration().clone();
-        if configuration.epoch == Epoch::FOUNDING && !self.are_enrolled(&configuration) {
-            self.retry_operator();
-            return Ok(());
-        }
         let age = self.proposers[proposer].age();
         let wanted = self.operator.wanted;
         let plan = next_step(&configuration, wanted, &self.names, &mut self.random);
@@ -167,16 +163,6 @@ impl World {
             return self.list(plan, configuration, age);
         }
         self.make_step(plan, false)
-    }
-
-    /// Whether all acceptors of the beginning have been asked. One that has
-    /// not is none of the cluster's after the first step, and has to be
-    /// replaced; quorums that need it would be out of reach.
-    fn are_enrolled(&self, configuration: &Configuration) -> bool {
-        let members = self.names.iter().zip(&self.acceptors);
-        let mut members =
-            members.filter(|(name, _)| configuration.acceptors().any(|id| id == *name));
-        members.all(|(_, acceptor)| acceptor.is_enrolled())
     }
 
     /// The number that was wanted is reached: draws another and rests, or goes
