@@ -10,7 +10,7 @@ use super::configuration::{PostedNode, node};
 use super::gryadka::refuse;
 use super::{ApiError, ClientState, Configurations, body};
 use crate::actors::{Acceptors, RescanError};
-use crate::caspaxos::{AcceptorStatus, ListKind};
+use crate::caspaxos::{AcceptorId, AcceptorStatus, ListKind, Place};
 use crate::config::parse_acceptor_id;
 use crate::kv::Key;
 
@@ -48,20 +48,27 @@ fn describe(status: Option<AcceptorStatus>) -> Value {
     }
 }
 
+/// The acceptor that a body names, and where it is; or what is wrong with it.
+async fn posted(
+    payload: web::Payload,
+    acceptors: &Acceptors,
+) -> Result<Result<(AcceptorId, Option<Place>), String>, ApiError> {
+    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let posted: Result<PostedNode, _> = serde_json::from_slice(&body);
+    let places = acceptors.configuration().places;
+    Ok(posted.map_err(|error| error.to_string()).and_then(|posted| posted.resolve(&places)))
+}
+
 /// `POST /acceptors/status`: how one acceptor stands, in a list or not.
 pub async fn status(
     payload: web::Payload,
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = body::read(payload, MAX_TEXT_BYTES).await?;
     let acceptors = acceptors(&state)?;
-    let posted: Result<PostedNode, _> = serde_json::from_slice(&body);
-    let posted = posted.map_err(|error| error.to_string());
-    let places = acceptors.configuration().places;
-    match posted.and_then(|posted| posted.resolve(&places)) {
+    match posted(payload, acceptors).await? {
         Err(why) => Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why)),
         Ok((id, place)) => {
-            let mut shown = node(&id, place.as_ref().or(places.get(&id)));
+            let mut shown = node(&id, place.as_ref().or(acceptors.configuration().places.get(&id)));
             shown["status"] = describe(acceptors.status(id, place).await);
             Ok(HttpResponse::Ok().json(shown))
         }
@@ -122,12 +129,8 @@ pub async fn wipe(
     payload: web::Payload,
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = body::read(payload, MAX_TEXT_BYTES).await?;
     let acceptors = acceptors(&state)?;
-    let posted: Result<PostedNode, _> = serde_json::from_slice(&body);
-    let posted = posted.map_err(|error| error.to_string());
-    let places = acceptors.configuration().places;
-    match posted.and_then(|posted| posted.resolve(&places)) {
+    match posted(payload, acceptors).await? {
         Err(why) => Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why)),
         Ok((id, place)) => Ok(match acceptors.wipe(id, place).await {
             Ok(()) => HttpResponse::NoContent().finish(),

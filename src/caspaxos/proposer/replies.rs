@@ -1,0 +1,190 @@
+//! What acceptors answer to a round, and what the round does then.
+
+use super::super::kept::Kept;
+use super::super::planted::Bug;
+use super::super::round::{Phase, Work, note};
+use super::super::{
+    AcceptorId, Ballot, Configuration, Effect, Epoch, Failure, Instant, Reply, Token, Value,
+};
+use super::{MAX_COUNTER, Proposer};
+use crate::kv::{Key, Outcome, Record, Verdict};
+
+impl Proposer {
+    /// Takes a reply in, of whatever kind.
+    pub(super) fn on_replied(
+        &mut self,
+        now: Instant,
+        token: Token,
+        from: AcceptorId,
+        reply: Option<Reply>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(Reply::Conflict { seen }) = reply {
+            // A ballot beyond any that can be reached honestly is not followed.
+            if seen.counter < MAX_COUNTER {
+                self.last.counter = self.last.counter.max(seen.counter);
+            }
+        }
+        if let Some(Reply::Fenced(fence)) = &reply
+            && self.follow(now, fence, effects)
+            && !self.is_of_the_cluster(&token)
+        {
+            return;
+        }
+        if let Some(Reply::Status(status)) = &reply {
+            self.follow(now, &status.fence, effects);
+            return;
+        }
+        if self.is_of_the_cluster(&token) {
+            return self.on_cluster_reply(now, token, from, reply, effects);
+        }
+        let Some(work) = self.take_work(&token) else { return };
+        let key = token.key;
+        match reply {
+            Some(Reply::Prepared { accepted, value }) => {
+                self.on_prepared(now, key, work, from, (accepted, value), effects);
+            }
+            Some(Reply::Accepted) => self.on_accepted(now, key, work, from, effects),
+            Some(Reply::WasRead { accepted, record }) => {
+                self.on_was_read(now, key, work, from, (accepted, record), effects);
+            }
+            Some(Reply::Conflict { .. }) => {
+                self.kept.take(&key);
+                self.on_lost(now, key, work, from, None, effects);
+            }
+            Some(Reply::Fenced(fence)) => {
+                self.on_lost(now, key, work, from, Some(fence.epoch), effects);
+            }
+            // No answer, or none to anything that a round asks.
+            Some(
+                Reply::Listed(_)
+                | Reply::Raised { .. }
+                | Reply::NotEnrolled
+                | Reply::NotEmpty
+                | Reply::Removed { .. }
+                | Reply::Wiped
+                | Reply::Status(_),
+            )
+            | None => {
+                self.on_lost(now, key, work, from, None, effects);
+            }
+        }
+    }
+
+    fn on_was_read(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        from: AcceptorId,
+        (accepted, record): (Ballot, Record),
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Reading(reading) = &mut work.phase else {
+            self.put_back(key, work);
+            return;
+        };
+        reading.note(from, accepted, record);
+        let Configuration { prepare, accept, .. } = &self.configuration;
+        let is_newest_seen = prepare.is_met_by(&reading.answered);
+        let is_safe_for_ever = accept.is_met_by(&reading.holders);
+        if (is_newest_seen && is_safe_for_ever) || self.is_planted(Bug::ReadsFromOne) {
+            let is_absent = reading.highest.is_zero();
+            let found = std::mem::take(&mut reading.record);
+            let record = if is_absent { self.floor.record() } else { found };
+            let verdict = if record.is_live() { Verdict::Done } else { Verdict::NotFound };
+            let outcome = Outcome { verdict, before: record.clone(), after: record };
+            work.waiting.answer_first(std::iter::repeat_n(outcome, reading.asking), effects);
+            (work.failures, work.timeouts) = (0, 0);
+            return self.begin(now, key, work, effects);
+        }
+        if !is_newest_seen {
+            self.put_back(key, work);
+        } else if !reading.can_still_be_held_by(accept, &work.lost) || reading.is_patient {
+            self.begin_change(now, key, work, effects);
+        } else {
+            // The newest value may be on its way to the others.
+            reading.is_patient = true;
+            let token = Token { key: key.clone(), round: work.round };
+            effects.push(Effect::SetTimer { token, after: self.settings.read_patience });
+            self.put_back(key, work);
+        }
+    }
+
+    fn on_prepared(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        from: AcceptorId,
+        (accepted, reported): (Ballot, Value),
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Phase::Preparing { ballot, promised, highest, value } = &mut work.phase {
+            if accepted > *highest {
+                (*highest, *value) = (accepted, reported);
+            }
+            note(promised, from);
+            if self.configuration.prepare.is_met_by(promised) {
+                let is_absent = highest.is_zero();
+                let (ballot, found) = (*ballot, std::mem::take(value));
+                let base = if is_absent { self.floor.value() } else { found };
+                return self.propose(now, key, work, ballot, base, effects);
+            }
+        }
+        self.put_back(key, work);
+    }
+
+    fn on_accepted(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        from: AcceptorId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Phase::Accepting { next, value, accepted, outcomes } = &mut work.phase else {
+            self.put_back(key, work);
+            return;
+        };
+        note(accepted, from);
+        if !self.configuration.accept.is_met_by(accepted) {
+            self.put_back(key, work);
+            return;
+        }
+        // Rule 7: only a quorum that will also answer for the next prepare.
+        if self.configuration.prepare.is_met_by(accepted) {
+            let kept = Kept { ballot: *next, value: std::mem::take(value) };
+            self.kept.insert(key.clone(), kept);
+        }
+        work.waiting.answer_first(outcomes.drain(..), effects);
+        (work.failures, work.timeouts) = (0, 0);
+        self.begin(now, key, work, effects);
+    }
+
+    /// `from` will not agree in this round.
+    fn on_lost(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        from: AcceptorId,
+        fenced_below: Option<Epoch>,
+        effects: &mut Vec<Effect>,
+    ) {
+        note(&mut work.lost, from);
+        let quorum = match work.phase {
+            Phase::Reading(_) | Phase::Preparing { .. } => &self.configuration.prepare,
+            Phase::Accepting { .. } => &self.configuration.accept,
+            Phase::BackingOff => return self.put_back(key, work),
+        };
+        if !quorum.is_out_of_reach_without(&work.lost) {
+            return self.put_back(key, work);
+        }
+        if let Some(least) = fenced_below {
+            work.waiting.give_up(&Failure::StaleConfiguration(least), effects);
+            self.ask_around(least, effects);
+        }
+        self.back_off(now, key, work, effects);
+    }
+}
