@@ -11,16 +11,16 @@
 //! - **excluded**: the value descends from another change of that version, or
 //!   is not that far. A value built on this one holds the change zero times
 //!   before and, if it is applied now, exactly once after.
-//! - **forgotten**: too many changes of others lie between; nobody can tell.
+//! - **forgotten**: too many others have changed it since; nobody can tell.
 //!
 //! Why applying again after *excluded* is safe although the old attempt may
 //! still sit on a minority: every value anybody ever proposes descends from
 //! at most one of the attempts, and only one line of descent is ever chosen.
 //!
-//! A run of changes by one proposer takes one entry: that of its last change.
-//! A proposer works on one change of a key at a time and never builds on a
-//! change of its own that it has not settled without naming the newer one as
-//! an attempt too, so the end of the run is all that it will ask for.
+//! Of each proposer the last change is kept. It works on one change of a key at
+//! a time and never builds on a change of its own that it has not settled
+//! without naming the newer one as an attempt too, so its last change is all
+//! that it will ask for, however many turns others have taken since.
 
 use serde::{Deserialize, Serialize};
 
@@ -51,42 +51,41 @@ pub enum Fate {
 pub struct Lineage {
     /// Changes up to this version are no longer told apart.
     forgotten: u64,
-    /// The last change of each run by one proposer, oldest first.
-    runs: Vec<Change>,
+    /// The last change of each proposer, oldest first.
+    last_changes: Vec<Change>,
 }
 
 impl Lineage {
-    /// How many runs are kept. It bounds how often others may take turns on a
-    /// key between a refused accept and the next look at the register.
-    pub const MAX_RUNS: usize = 16;
+    /// How many changes are kept, each of another proposer or another life of
+    /// one. So many may take their turns on a key between a refused accept and
+    /// the next look at the register.
+    pub const MAX_CHANGES: usize = 16;
 
     /// The number of changes that the value descends from.
     pub fn version(&self) -> u64 {
-        self.runs.last().map_or(self.forgotten, |change| change.version)
+        self.last_changes.last().map_or(self.forgotten, |change| change.version)
     }
 
     /// The lineage of a value that is changed once more under `ballot`.
     pub fn extended(&self, ballot: Ballot) -> Lineage {
         let mut lineage = self.clone();
         let version = self.version() + 1;
-        match lineage.runs.last_mut() {
-            Some(last) if last.ballot.same_author(&ballot) => *last = Change { version, ballot },
-            Some(_) | None => lineage.runs.push(Change { version, ballot }),
-        }
-        if lineage.runs.len() > Self::MAX_RUNS {
-            lineage.forgotten = lineage.runs.remove(0).version;
+        lineage.last_changes.retain(|change| !change.ballot.same_author(&ballot));
+        lineage.last_changes.push(Change { version, ballot });
+        if lineage.last_changes.len() > Self::MAX_CHANGES {
+            lineage.forgotten = lineage.last_changes.remove(0).version;
         }
         lineage
     }
 
     /// The newest change, if any is known.
     pub fn last(&self) -> Option<Change> {
-        self.runs.last().copied()
+        self.last_changes.last().copied()
     }
 
     /// Whether the value descends from `change`.
     pub fn fate_of(&self, change: Change) -> Fate {
-        if self.runs.contains(&change) {
+        if self.last_changes.contains(&change) {
             Fate::Included
         } else if change.version <= self.forgotten {
             Fate::Forgotten
@@ -105,12 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_one_proposer_takes_one_entry() {
+    fn each_proposer_takes_one_entry() {
         let mut lineage = Lineage::default();
         for counter in 1..=1000 {
-            lineage = lineage.extended(ballot(counter, "p1"));
+            lineage = lineage.extended(ballot(counter, &format!("p{}", 1 + counter % 3)));
         }
-        assert_eq!((lineage.version(), lineage.runs.len()), (1000, 1));
+        assert_eq!((lineage.version(), lineage.last_changes.len()), (1000, 3));
     }
 
     #[test]
@@ -123,11 +122,15 @@ mod tests {
         assert_eq!(base.fate_of(change), Fate::Excluded);
         assert_eq!(base.extended(ballot(4, "p2")).fate_of(change), Fate::Excluded);
         let mut turns = base.clone();
-        for counter in 4..4 + Lineage::MAX_RUNS as u64 + 1 {
+        for counter in 4..1000 {
             let author = if counter % 2 == 0 { "p2" } else { "p3" };
             turns = turns.extended(ballot(counter, author));
         }
-        assert_eq!(turns.runs.len(), Lineage::MAX_RUNS);
+        assert_eq!(turns.fate_of(change), Fate::Excluded, "whatever others do");
+        for counter in 0..Lineage::MAX_CHANGES as u64 + 1 {
+            turns = turns.extended(ballot(1000 + counter, &format!("q{counter}")));
+        }
+        assert_eq!(turns.last_changes.len(), Lineage::MAX_CHANGES);
         assert_eq!(turns.fate_of(change), Fate::Forgotten);
     }
 }

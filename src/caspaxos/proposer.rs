@@ -23,6 +23,7 @@
 //! value that provably does not descend from that attempt (rule 8, see
 //! [`Lineage`](super::Lineage)).
 
+mod backing_off;
 mod changing;
 mod replies;
 
@@ -60,11 +61,11 @@ pub struct Settings {
     /// How long a read waits for the rest once a quorum has answered
     /// differently.
     pub read_patience: Duration,
-    /// The first back-off is drawn from zero to this; the range doubles with
-    /// each failure in a row.
-    pub backoff_first: Duration,
-    /// The longest back-off.
-    pub backoff_longest: Duration,
+    /// What a round trip takes at least. Back-offs are multiples of what it
+    /// takes.
+    pub round_trip: Duration,
+    /// The longest back-off where nobody else is at work on the key.
+    pub longest_backoff: Duration,
     /// How many commands one round applies at most.
     pub commands_per_round: usize,
     /// How many bytes of values are kept for the one-round-trip rule.
@@ -77,8 +78,8 @@ impl Default for Settings {
             round_timeout: Duration::from_millis(500),
             time_per_byte: Duration::from_micros(1),
             read_patience: Duration::from_millis(5),
-            backoff_first: Duration::from_millis(2),
-            backoff_longest: Duration::from_millis(100),
+            round_trip: Duration::from_millis(1),
+            longest_backoff: Duration::from_millis(100),
             commands_per_round: 256,
             kept_bytes: 64 << 20,
         }
@@ -101,6 +102,8 @@ pub struct Proposer {
     kept: KeptValues,
     works: HashMap<Key, Work>,
     rounds: u64,
+    /// How long a quorum takes to answer, smoothed.
+    round_trip: Duration,
     random: SmallRng,
     #[cfg(feature = "planted-bugs")]
     planted: Option<Bug>,
@@ -143,6 +146,7 @@ impl Proposer {
             reconfiguration: None,
             collection: None,
             kept: KeptValues::new(settings.kept_bytes),
+            round_trip: settings.round_trip,
             settings,
             works: HashMap::new(),
             rounds: 0,
@@ -225,10 +229,12 @@ impl Proposer {
         waiting.push(pending);
         let work = Work {
             round: 0,
+            began_at: now,
             gives_up_at: now,
             phase: Phase::BackingOff,
             lost: Vec::new(),
             waiting,
+            is_contended: false,
             failures: 0,
             timeouts: 0,
         };
@@ -274,6 +280,7 @@ impl Proposer {
         if let Some(Kept { ballot, value }) = kept {
             return self.propose(now, key, work, ballot, value, effects);
         }
+        self.leap(&work);
         let ballot = self.next_ballot();
         work.phase = Phase::Preparing {
             ballot,
@@ -344,6 +351,7 @@ impl Proposer {
             | Request::Wipe
             | Request::Status => 0,
         };
+        (work.began_at, work.is_contended) = (now, false);
         work.gives_up_at = now
             + self.settings.round_timeout * (1 << work.timeouts.min(2))
             + self.settings.time_per_byte * value_bytes as u32;
@@ -380,23 +388,6 @@ impl Proposer {
                 self.wait(now, key, work, effects);
             }
         }
-    }
-
-    /// Gives the round up: its ballot is burnt, late replies find nothing.
-    fn back_off(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
-        work.waiting.sweep(now, effects);
-        if work.waiting.is_empty() {
-            return;
-        }
-        let doubled = self.settings.backoff_first * (1 << work.failures.min(10));
-        let longest = doubled.min(self.settings.backoff_longest);
-        let drawn = longest.mul_f64(self.random.random::<f64>());
-        work.failures += 1;
-        work.phase = Phase::BackingOff;
-        self.rounds += 1;
-        work.round = self.rounds;
-        work.gives_up_at = now + drawn;
-        self.wait(now, key, work, effects);
     }
 
     fn put_back(&mut self, key: Key, work: Work) {

@@ -39,6 +39,8 @@ pub enum Phase {
 pub struct Work {
     /// Names the round; late replies carry another name.
     pub round: u64,
+    /// When the round began.
+    pub began_at: Instant,
     /// When it is given up if it has not come to an end, or the back-off is
     /// over.
     pub gives_up_at: Instant,
@@ -46,6 +48,9 @@ pub struct Work {
     pub phase: Phase,
     /// Acceptors that will not agree in this round.
     pub lost: Vec<AcceptorId>,
+    /// In this round, or in the last one while it backs off, an acceptor told
+    /// of a higher ballot: somebody else is at work on the key.
+    pub is_contended: bool,
     /// The commands, those of the round first.
     pub waiting: Waiting,
     /// Rounds in a row that came to nothing.

@@ -291,8 +291,8 @@ impl Parameters {
             round_timeout: Duration::from_micros(random.random_range(4_000..40_000)),
             time_per_byte: Duration::from_micros(1),
             read_patience: Duration::from_micros(random.random_range(100..3_000)),
-            backoff_first: Duration::from_micros(random.random_range(500..4_000)),
-            backoff_longest: Duration::from_micros(random.random_range(4_000..50_000)),
+            round_trip: Duration::from_micros(random.random_range(500..4_000)),
+            longest_backoff: Duration::from_micros(random.random_range(4_000..50_000)),
             commands_per_round: *pick(random, &[1, 2, 256]),
             kept_bytes: *pick(random, &[0, 500, 1 << 20, 1 << 20]),
         }

@@ -38,7 +38,7 @@ impl Proposer {
         if self.is_of_the_cluster(&token) {
             return self.on_cluster_reply(now, token, from, reply, effects);
         }
-        let Some(work) = self.take_work(&token) else { return };
+        let Some(mut work) = self.take_work(&token) else { return };
         let key = token.key;
         match reply {
             Some(Reply::Prepared { accepted, value }) => {
@@ -50,6 +50,7 @@ impl Proposer {
             }
             Some(Reply::Conflict { .. }) => {
                 self.kept.take(&key);
+                work.is_contended = true;
                 self.on_lost(now, key, work, from, None, effects);
             }
             Some(Reply::Fenced(fence)) => {
@@ -126,6 +127,7 @@ impl Proposer {
             }
             note(promised, from);
             if self.configuration.prepare.is_met_by(promised) {
+                self.note_round_trip(now.saturating_sub(work.began_at));
                 let is_absent = highest.is_zero();
                 let (ballot, found) = (*ballot, std::mem::take(value));
                 let base = if is_absent { self.floor.value() } else { found };
@@ -152,6 +154,7 @@ impl Proposer {
             self.put_back(key, work);
             return;
         }
+        self.note_round_trip(now.saturating_sub(work.began_at));
         // Rule 7: only a quorum that will also answer for the next prepare.
         if self.configuration.prepare.is_met_by(accepted) {
             let kept = Kept { ballot: *next, value: std::mem::take(value) };
