@@ -175,6 +175,9 @@ fn operate(members: &mut Members, load: &Load, words: &[&str], fault: Fault, del
     assert!(status.success(), "{words:?} with {fault:?}: {status}: {said}");
 }
 
+/// How long a connection to a living node may go without an answer.
+const GOAL: Duration = Duration::from_millis(200);
+
 /// From three acceptors to five and back, and a replacement there and back.
 const ROUND: [(&[&str], &str); 10] = [
     (&["grow", "a4"], ""),
@@ -197,7 +200,7 @@ fn acceptors_come_and_go_and_nothing_is_lost() {
     let mut load = Load::start(&members.cluster, 6);
     let mut random = SmallRng::seed_from_u64(rounds);
     // What a busy machine does to clients without any change.
-    load.wait_for_answers(500);
+    load.wait_for_answers(5_000);
     println!("longest gap before: {:.0?}", load.take_longest_gap());
     let mut longest = Duration::ZERO;
     for round in 0..rounds {
@@ -221,7 +224,10 @@ fn acceptors_come_and_go_and_nothing_is_lost() {
         longest = longest.max(gap);
         println!("round {round}: {:.1?}, longest gap {gap:.0?}, {faults:?}", started.elapsed());
     }
-    println!("longest gap of a connection to a node that lived: {longest:.0?} (goal: 200 ms)");
+    println!("longest gap of a connection to a node that lived: {longest:.0?} (goal: {GOAL:?})");
+    // Unoptimized programs on a machine that is busy with other tests are slower.
+    let bound = if cfg!(debug_assertions) { Duration::from_secs(1) } else { GOAL };
+    assert!(longest < bound, "{longest:?}");
     members.assert_settled(&["a1", "a2", "a3"]);
     load.finish_and_check(&members.cluster);
 }
@@ -293,7 +299,11 @@ fn an_acceptor_whose_data_is_gone_is_refused_until_it_is_added_anew() {
         });
         let status = members.status(0, acceptor).expect("it answers");
         assert_eq!(status["isEnrolled"], false, "{acceptor}: {status}");
-        // As the complaint says.
+        // As the complaint says, and the table.
+        let table = members.must(&["dump"]);
+        let lost = |line: &str| line.contains("lost its memory: shrink, then grow it");
+        let lost: Vec<&str> = table.lines().filter(|line| lost(line)).collect();
+        assert!(lost.len() == 1 && lost[0].starts_with(acceptor), "{table}");
         members.must(&["shrink", acceptor]);
         members.must(&["grow", acceptor]);
         assert_eq!(members.status(0, acceptor).unwrap()["isEnrolled"], true);

@@ -54,6 +54,23 @@ pub enum RescanError {
     Refused(Key, Refusal),
 }
 
+/// Why an acceptor was not emptied.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WipeError {
+    /// It has a say in the configuration.
+    #[error(
+        "acceptor {0} belongs to the configuration; take it out first: gryadkactl acceptors \
+         shrink CLUSTER.json {0}"
+    )]
+    Member(AcceptorId),
+    /// It said why not.
+    #[error("{0}")]
+    Refused(String),
+    /// It may be empty now, or not.
+    #[error("acceptor {0} does not answer; start it")]
+    Silent(AcceptorId),
+}
+
 /// What an acceptor told of its registers.
 pub type AcceptorPage = Result<ListPage, String>;
 
@@ -144,17 +161,14 @@ impl Acceptors {
     }
 
     /// Removes all registers of an acceptor that is in no list any more.
-    pub async fn wipe(&self, id: AcceptorId, place: Option<Place>) -> Result<(), String> {
+    pub async fn wipe(&self, id: AcceptorId, place: Option<Place>) -> Result<(), WipeError> {
         if self.configuration().acceptors().any(|member| *member == id) {
-            return Err(format!(
-                "acceptor {id} belongs to the configuration; take it out first: \
-                 gryadkactl acceptors shrink {id}"
-            ));
+            return Err(WipeError::Member(id));
         }
         match self.ask(id.clone(), place, Request::Wipe, Self::WIPE_PATIENCE).await {
             Some(Reply::Wiped) => Ok(()),
-            Some(other) => Err(refusal(&id, &other)),
-            None => Err(format!("acceptor {id} does not answer")),
+            Some(other) => Err(WipeError::Refused(refusal(&id, &other))),
+            None => Err(WipeError::Silent(id)),
         }
     }
 

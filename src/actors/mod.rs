@@ -44,7 +44,7 @@ mod window;
 
 pub use acceptor::{Acceptor, Serve};
 pub use acceptor_link::{AcceptorLink, AcceptorParty, Destination};
-pub use acceptors::{AcceptorPage, Acceptors, RescanError, Rescanned};
+pub use acceptors::{AcceptorPage, Acceptors, RescanError, Rescanned, WipeError};
 pub use collector::{Collector, CollectorStatus, CollectorView};
 pub use control::{ConfigurationKeeper, ProposerView};
 pub use link::Link;

@@ -9,7 +9,7 @@ use super::operate::{at, say};
 use super::plan::{Lists, listed};
 use super::survey::Survey;
 use super::{Control, ControlError};
-use crate::caspaxos::AcceptorId;
+use crate::caspaxos::{AcceptorId, Epoch};
 
 /// How things are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +77,10 @@ impl Control {
             let mut shown = answer.unwrap_or(place);
             shown["prepares"] = newest.prepare.acceptors.contains(id).into();
             shown["accepts"] = newest.accept.acceptors.contains(id).into();
+            // Founders are enrolled by the first step.
+            let must_be_known = newest.epoch > Epoch::FOUNDING && newest.has(id);
+            let lost_memory = must_be_known && shown["status"]["isEnrolled"] == false;
+            shown["lostMemory"] = lost_memory.into();
             shown
         });
         join_all(each).await
@@ -135,8 +139,7 @@ fn acceptor_table(acceptors: &[Value]) -> Vec<Vec<String>> {
         };
         let place = match status.is_null() {
             true => format!("{}, which does not answer", at(acceptor)),
-            // The first acceptors are enrolled when they are first asked.
-            false if member != "no" && status["isEnrolled"] == false && status["epoch"] != 0 => {
+            false if is("lostMemory") => {
                 format!("{}, where it lost its memory: shrink, then grow it", at(acceptor))
             }
             false => at(acceptor),
@@ -177,6 +180,7 @@ mod tests {
             json!({ "epoch": 4, "age": 0, "registers": 9, "deleted": 1, "isEnrolled": true });
         let acceptors = [
             json!({ "id": "a1", "peer": "http://h:1", "status": status, "accepts": true, "prepares": true }),
+            json!({ "id": "a2", "peer": "http://h:2", "status": status, "accepts": true, "prepares": true, "lostMemory": true }),
             json!({ "id": "a4", "host": "h", "port": 6384, "status": null, "accepts": false, "prepares": false }),
         ];
         assert_eq!(
@@ -185,6 +189,7 @@ mod tests {
                 "",
                 "acceptor  epoch  age  registers  deleted  member  at",
                 "a1        4      0    9          1        yes     http://h:1",
+                "a2        4      0    9          1        yes     http://h:2, where it lost its memory: shrink, then grow it",
                 "a4        -      -    -          -        no      redis h:6384, which does not answer",
             ]
         );

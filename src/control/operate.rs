@@ -147,6 +147,19 @@ impl Control {
 
     /// Removes what an acceptor holds that is in no list.
     pub async fn wipe(&self, acceptor: &str) -> Result<(), ControlError> {
+        let started = Instant::now();
+        loop {
+            match self.try_to_wipe(acceptor).await {
+                Err(ControlError::NotNow(why)) if started.elapsed() < self.patience => {
+                    eprintln!("{why}; trying again");
+                    tokio::time::sleep(Self::RETRY_AFTER).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_to_wipe(&self, acceptor: &str) -> Result<(), ControlError> {
         let (_, place) = self.layout.acceptor(acceptor)?;
         let survey = Survey::agreed(self.proposers()).await?;
         let (index, _) = survey.up().next().expect("one answered");

@@ -9,7 +9,7 @@ use super::body::MAX_TEXT_BYTES;
 use super::configuration::{PostedNode, node};
 use super::gryadka::refuse;
 use super::{ApiError, ClientState, Configurations, body};
-use crate::actors::{Acceptors, RescanError};
+use crate::actors::{Acceptors, RescanError, WipeError};
 use crate::caspaxos::{AcceptorId, AcceptorStatus, ListKind, Place};
 use crate::config::parse_acceptor_id;
 use crate::kv::Key;
@@ -134,7 +134,12 @@ pub async fn wipe(
         Err(why) => Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why)),
         Ok((id, place)) => Ok(match acceptors.wipe(id, place).await {
             Ok(()) => HttpResponse::NoContent().finish(),
-            Err(why) => refuse(StatusCode::CONFLICT, "NotWiped", why),
+            Err(why @ WipeError::Silent(_)) => {
+                refuse(StatusCode::SERVICE_UNAVAILABLE, "AcceptorUnreachable", why)
+            }
+            Err(why @ (WipeError::Member(_) | WipeError::Refused(_))) => {
+                refuse(StatusCode::CONFLICT, "NotWiped", why)
+            }
         }),
     }
 }
