@@ -52,9 +52,12 @@ fn every_command_of_the_document_is_run() {
     assert_eq!(sorted, all);
 }
 
+/// A shell that Ctrl-C ends, as on a terminal, however the tests were started:
+/// one that is begun in the background ignores it, and its children with it.
 fn shell(dir: &Path, command: &str) -> Command {
-    let mut shell = Command::new("bash");
-    shell.current_dir(dir).arg("-c").arg(format!("exec {command}"));
+    let mut shell = Command::new("env");
+    shell.args(["--default-signal=INT", "bash", "-c"]).arg(format!("exec {command}"));
+    shell.current_dir(dir);
     use_programs(&mut shell);
     shell
 }

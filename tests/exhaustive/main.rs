@@ -15,6 +15,7 @@
 
 mod acceptor;
 mod model;
+mod part;
 mod promises;
 
 use std::collections::{BTreeMap, HashSet};
@@ -84,6 +85,7 @@ fn scenario(first: Vec<Task>, second: Vec<Task>, rounds: [usize; 2]) -> Scenario
     Scenario {
         acceptors: 3,
         founding,
+        before: Vec::new(),
         tasks: vec![first, second],
         rounds: rounds.into(),
         timeouts: none.clone(),
@@ -135,8 +137,35 @@ fn a_step_to_another_configuration() {
 /// The key is there, or is not there yet, while its register is collected.
 #[test]
 fn a_collection() {
-    let scenario = scenario(vec![add(1)], vec![Task::Collect], [2, 4]);
-    holds("a collection", &scenario);
+    let rounds = if is_long() { [4, 4] } else { [2, 4] };
+    holds("a collection", &scenario(vec![add(1)], vec![Task::Collect], rounds));
+}
+
+#[test]
+fn a_deletion() {
+    let rounds = if is_long() { [4, 4] } else { [3, 2] };
+    let mut scenario = scenario(vec![Task::Command(Command::Delete)], vec![add(10)], rounds);
+    scenario.before = vec![Command::Add(1)];
+    holds("a deletion", &scenario);
+}
+
+/// The register of a deleted key is collected while the key is created anew.
+#[test]
+fn the_collection_of_a_deleted_key() {
+    let rounds = if is_long() { [5, 4] } else { [3, 4] };
+    let mut scenario = scenario(vec![add(10)], vec![Task::Collect], rounds);
+    scenario.before = vec![Command::Add(1), Command::Delete];
+    holds("the collection of a deleted key", &scenario);
+}
+
+/// The same, and the key is deleted meanwhile.
+#[test]
+fn a_deletion_during_a_collection() {
+    let rounds = if is_long() { [5, 4] } else { [3, 4] };
+    let tasks = vec![Task::Command(Command::Delete), add(10)];
+    let mut scenario = scenario(tasks, vec![Task::Collect], rounds);
+    scenario.before = vec![Command::Add(1)];
+    holds("a deletion during a collection", &scenario);
 }
 
 /// The planted bug breaks a promise in some state.

@@ -1,9 +1,6 @@
 //! The model: a few proposers and acceptors, and the messages under way.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hasher};
-use std::rc::Rc;
 use std::time::Duration;
 
 use gryadka::caspaxos::{
@@ -13,7 +10,13 @@ use gryadka::caspaxos::{
 use gryadka::kv::{Command, Key};
 
 use super::acceptor::Acceptor;
+use super::part::{Fingerprint, MOST_ACCEPTORS, NAMINGS, Naming, Part};
 use super::promises::Promises;
+
+/// Nothing is given up for lack of time.
+const DEADLINE: Duration = Duration::from_secs(1_000_000);
+/// The ids of the commands that were done before are from here on.
+const BEFORE: u64 = 1_000;
 
 /// What a proposer is asked for, one thing after the other.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub enum Task {
 pub struct Scenario {
     pub acceptors: usize,
     pub founding: Configuration,
+    /// What the first proposer has done, at every acceptor, when it begins.
+    pub before: Vec<Command>,
     /// The tasks of each proposer.
     pub tasks: Vec<Vec<Task>>,
     /// How many rounds each proposer begins at most; then it stands still.
@@ -37,21 +42,6 @@ pub struct Scenario {
     /// How often each proposer loses all that it knows.
     pub crashes: Vec<usize>,
     pub bug: Option<Bug>,
-}
-
-/// A part of a state with its hash: most parts stay as they were.
-#[derive(Clone)]
-pub struct Part<T> {
-    pub part: Rc<T>,
-    hash: u64,
-}
-
-impl<T: Debug> Part<T> {
-    fn of(part: T) -> Part<T> {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(format!("{part:?}").as_bytes());
-        Part { part: Rc::new(part), hash: hasher.finish() }
-    }
 }
 
 /// A proposer and what was left of its bounds.
@@ -75,8 +65,8 @@ pub struct Actor {
 /// A message under way.
 #[derive(Clone, Debug)]
 pub enum Message {
-    Request { from: usize, life: u64, to: usize, token: Token, call: Call },
-    Reply { from: usize, to: usize, life: u64, token: Token, reply: Reply },
+    Request { from: usize, life: u64, to: AcceptorId, token: Token, call: Call },
+    Reply { from: AcceptorId, to: usize, life: u64, token: Token, reply: Reply },
 }
 
 /// What may happen next.
@@ -104,6 +94,11 @@ pub fn names(count: usize) -> Vec<AcceptorId> {
     (1..=count).map(|i| AcceptorId::from(format!("a{i}").as_str())).collect()
 }
 
+/// Where the acceptor of a name is.
+fn place(id: &AcceptorId) -> usize {
+    names(MOST_ACCEPTORS).iter().position(|name| name == id).expect("a name of ours")
+}
+
 impl State {
     pub fn start(scenario: &Scenario) -> Result<State, String> {
         let actors =
@@ -114,6 +109,7 @@ impl State {
             messages: Vec::new(),
             promises: Part::of(Promises::new(scenario.founding.clone())),
         };
+        state.prepare(scenario)?;
         for index in 0..scenario.tasks.len() {
             let actor = (*state.actors[index].part).clone();
             state.go_on(scenario, index, actor)?;
@@ -121,26 +117,49 @@ impl State {
         Ok(state)
     }
 
-    /// Names the state among all.
+    /// Does what was done before, one thing after the other, and loses nothing.
+    fn prepare(&mut self, scenario: &Scenario) -> Result<(), String> {
+        let later = vec![Vec::new(); scenario.tasks.len()];
+        let scenario = &Scenario { tasks: later, ..scenario.clone() };
+        for (id, command) in (BEFORE..).zip(&scenario.before) {
+            let mut actor = (*self.actors[0].part).clone();
+            actor.rounds = usize::MAX;
+            actor.is_waiting = true;
+            let submission = command.clone().into();
+            let event = Event::Submitted { id, key: key(), submission, deadline: DEADLINE };
+            self.run(0, &mut actor, event)?;
+            self.actors[0] = Part::of(actor);
+            while !self.messages.is_empty() {
+                *self = self.after(scenario, Move::Deliver(0))?;
+            }
+        }
+        let mut actor = (*self.actors[0].part).clone();
+        assert!(!actor.is_waiting, "it was not done: {actor:?}");
+        actor.rounds = scenario.rounds[0];
+        self.actors[0] = Part::of(actor);
+        Ok(())
+    }
+
+    /// Names the state among all. States that differ only in which acceptor is
+    /// which have one name: nobody tells acceptors apart but by their names.
     pub fn hash(&self) -> u128 {
-        let mut parts: Vec<u64> = self.actors.iter().map(|part| part.hash).collect();
-        parts.extend(self.acceptors.iter().map(|part| part.hash));
-        parts.push(self.promises.hash);
-        parts.extend(self.messages.iter().map(|part| part.hash));
-        let half = |salt: u64| {
-            let mut hasher = DefaultHasher::new();
-            hasher.write_u64(salt);
-            parts.iter().for_each(|part| hasher.write_u64(*part));
-            u128::from(hasher.finish())
+        let hash = |naming: &Naming| {
+            let mut sum = Fingerprint::default();
+            sum.in_order(self.actors.iter().map(|part| part.hash(naming)));
+            sum.in_any_order(self.messages.iter().map(|part| part.hash(naming)));
+            let acceptors = (0..).zip(&self.acceptors);
+            sum.in_any_order(acceptors.map(|(at, part)| part.hash_at(naming, at)));
+            sum.in_order([self.promises.hash(naming)]);
+            sum.finish()
         };
-        half(1) << 64 | half(2)
+        NAMINGS.iter().map(hash).min().expect("there are some")
     }
 
     pub fn moves(&self) -> Vec<Move> {
         let mut moves: Vec<Move> = Vec::new();
         for index in 0..self.messages.len() {
             // Equal messages lead to equal states.
-            if index == 0 || self.messages[index].hash != self.messages[index - 1].hash {
+            if index == 0 || self.messages[index].name() != self.messages[index - 1].name() {
                 moves.push(Move::Deliver(index));
             }
         }
@@ -174,12 +193,12 @@ impl State {
                 let message = state.messages.remove(index);
                 match &*message.part {
                     Message::Request { from, life, to, token, call } => {
-                        state.serve(*from, *life, *to, token, call)?;
+                        state.serve(*from, *life, to, token, call)?;
                     }
                     Message::Reply { from, to, token, reply, .. } => {
-                        let from = names(scenario.acceptors).swap_remove(*from);
-                        let (token, reply) = (token.clone(), Some(reply.clone()));
-                        state.give(scenario, *to, Event::Replied { token, from, reply })?;
+                        let (from, token, reply) = (from.clone(), token.clone(), reply.clone());
+                        let event = Event::Replied { token, from, reply: Some(reply) };
+                        state.give(scenario, *to, event)?;
                     }
                 }
             }
@@ -219,7 +238,7 @@ impl State {
                 // Without ages nothing is ever past.
                 scenario.bug == Some(Bug::CollectsWithoutAges)
                     || awaits(*from, *life, token.round)
-                    || !acceptors[*to].part.is_past(call)
+                    || !acceptors[place(to)].part.is_past(call)
             }
             Message::Reply { to, life, token, reply, .. } => {
                 let is_told = matches!(reply, Reply::Fenced(_) | Reply::Status(_));
@@ -233,31 +252,32 @@ impl State {
         &mut self,
         from: usize,
         life: u64,
-        to: usize,
+        to: &AcceptorId,
         token: &Token,
         call: &Call,
     ) -> Result<(), String> {
-        let mut acceptor = (*self.acceptors[to].part).clone();
+        let mut acceptor = (*self.acceptors[place(to)].part).clone();
         let reply = acceptor.serve(call)?;
-        self.acceptors[to] = Part::of(acceptor);
+        self.acceptors[place(to)] = Part::of(acceptor);
         if reply == Reply::Accepted {
             let mut promises = (*self.promises.part).clone();
-            promises.accepted(&names(to + 1)[to], call, &key())?;
+            promises.accepted(to, call, &key())?;
             self.promises = Part::of(promises);
         }
-        self.send(Message::Reply { from: to, to: from, life, token: token.clone(), reply });
+        let (answerer, token) = (to.clone(), token.clone());
+        self.send(Message::Reply { from: answerer, to: from, life, token, reply });
         Ok(())
     }
 
     fn send(&mut self, message: Message) {
         let message = Part::of(message);
-        let at = self.messages.partition_point(|other| other.hash < message.hash);
+        let at = self.messages.partition_point(|other| other.name() < message.name());
         self.messages.insert(at, message);
     }
 
     fn give(&mut self, scenario: &Scenario, index: usize, event: Event) -> Result<(), String> {
         let mut actor = (*self.actors[index].part).clone();
-        self.run(scenario, index, &mut actor, event)?;
+        self.run(index, &mut actor, event)?;
         self.go_on(scenario, index, actor)
     }
 
@@ -268,7 +288,7 @@ impl State {
             actor.begun += 1;
             actor.is_waiting = true;
             let id = actor.begun as u64;
-            let deadline = Duration::from_secs(1_000_000);
+            let deadline = DEADLINE;
             let event = match task.clone() {
                 Task::Command(command) => {
                     let submission = command.into();
@@ -277,20 +297,14 @@ impl State {
                 Task::Collect => Event::Collect { id, keys: vec![key()], deadline },
                 Task::Step(step) => Event::Reconfigure { id, step, deadline },
             };
-            self.run(scenario, index, &mut actor, event)?;
+            self.run(index, &mut actor, event)?;
         }
         self.actors[index] = Part::of(actor);
         Ok(())
     }
 
     /// Runs an event and its effects; a back-off is over at once.
-    fn run(
-        &mut self,
-        scenario: &Scenario,
-        index: usize,
-        actor: &mut Actor,
-        event: Event,
-    ) -> Result<(), String> {
+    fn run(&mut self, index: usize, actor: &mut Actor, event: Event) -> Result<(), String> {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             if actor.is_still {
@@ -303,8 +317,6 @@ impl State {
                 match effect {
                     Effect::Send { .. } if actor.is_still => {}
                     Effect::Send { to, token, call } => {
-                        let all = names(scenario.acceptors);
-                        let to = all.iter().position(|id| *id == to).expect("it is listed");
                         let life = actor.life;
                         self.send(Message::Request { from: index, life, to, token, call });
                     }
@@ -343,8 +355,8 @@ impl Actor {
     fn new(scenario: &Scenario, index: usize, life: u64) -> Actor {
         let id = format!("p{}", index + 1).parse().expect("it is short");
         let settings = Settings {
-            backoff_first: Duration::ZERO,
-            backoff_longest: Duration::ZERO,
+            round_trip: Duration::ZERO,
+            longest_backoff: Duration::ZERO,
             ..Settings::default()
         };
         let seed = 10 * (index as u64 + 1) + life;

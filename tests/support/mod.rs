@@ -12,6 +12,7 @@ pub mod replicas;
 pub mod writers;
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -102,7 +103,8 @@ pub fn use_programs(script: &mut Command) {
     script.env("GRYADKA_BIN", program("gryadka").parent().expect("a directory"));
 }
 
-/// A child process that is killed when the test is done with it.
+/// A child process that is killed when the test is done with it, and all that
+/// it has started with it.
 pub struct Process {
     pub child: Child,
     pub log: PathBuf,
@@ -113,6 +115,7 @@ impl Process {
     pub fn start(command: &mut Command, log: &Path) -> Process {
         let output = File::options().create(true).append(true).open(log).expect("a log file");
         let child = command
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle"))
             .stderr(output)
@@ -160,6 +163,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         self.kill();
         if std::thread::panicking() {
             let log = self.log();
