@@ -189,6 +189,15 @@ impl Cluster {
     /// Starts `count` nodes with embedded stores and the settings that are
     /// shipped, and waits until each of them serves.
     pub fn start(protocol: Protocol, count: usize) -> Cluster {
+        Cluster::start_with(protocol, count, false)
+    }
+
+    /// The same, with nodes that may be upset.
+    pub fn start_with_chaos(protocol: Protocol, count: usize) -> Cluster {
+        Cluster::start_with(protocol, count, true)
+    }
+
+    fn start_with(protocol: Protocol, count: usize, chaos: bool) -> Cluster {
         let address = own_address();
         let mut file = serde_json::json!({ "cluster": "test", "nodes": {} });
         for i in 1..=count {
@@ -196,7 +205,7 @@ impl Cluster {
                 "client": format!("{address}:{}", 8000 + i),
                 "peer": format!("{address}:{}", 8100 + i),
                 "admin": format!("{address}:{}", 8200 + i),
-            }});
+            }, "chaos": chaos });
         }
         match protocol {
             Protocol::Caspaxos => add_caspaxos(&mut file, count),
