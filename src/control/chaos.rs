@@ -229,11 +229,11 @@ impl ChaosControl {
     /// process abort.
     pub async fn kill(&self, node: &str, process: bool) -> Result<(), ControlError> {
         let place = self.place(node)?;
-        let admin = &self.admins[place];
-        let answer =
-            admin.post("/chaos/kill", &json!({ "process": process }), Self::PATIENCE).await;
-        match answer {
-            Err(OperatorError::Silent { why, .. }) if process && !why.contains("connect") => {}
+        // One that does not answer now cannot be told from one that is killed.
+        self.matrix_of(place).await.map_err(refused)?;
+        let kill = json!({ "process": process });
+        match self.admins[place].post("/chaos/kill", &kill, Self::PATIENCE).await {
+            Err(OperatorError::Silent { .. }) if process => {}
             answer => drop::<Value>(answer.map_err(refused)?),
         }
         say(&format!("{} is killed", self.nodes[place].name));
