@@ -1,9 +1,9 @@
 //! Perseus: load, histories and their judgement; the same on every protocol,
 //! and on a real etcd beside them.
 //!
-//! [`load`] holds the workloads and what is told of them each second. A
-//! [`History`] is what clients asked of the store, when, and what they saw.
-//! [`check`] says whether one register per key, which runs one command after
+//! [`load`] holds the workloads and what is told of them each second; a
+//! [`suite`] is a run that ends, and is judged. A [`History`] is what clients
+//! asked of the store, when, and what they saw. [`check`] says whether one register per key, which runs one command after
 //! the other, could have answered so: linearizability (Herlihy and Wing). It
 //! judges from the outside, so the same check serves the simulator, which
 //! knows every outcome in full, and tests over HTTP, which see what an answer
@@ -18,6 +18,7 @@ mod indices;
 mod linearizability;
 pub mod load;
 mod moves;
+pub mod suite;
 
 use std::time::Duration;
 
