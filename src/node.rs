@@ -22,9 +22,9 @@ use self::caspaxos::{start_own_acceptor, start_proposer};
 use self::database::NodeDatabase;
 use self::listeners::{listen_for_clients, listen_for_peers};
 use self::replica::start_replica;
-use crate::actors::{LoadGenerator, LoadHandle, Service};
+use crate::actors::{Chaos, LoadGenerator, LoadHandle, Service};
 use crate::client::Endpoint;
-use crate::config::{Deployment, LoadActor, LoadFormat, ReadDefault, Serving};
+use crate::config::{ChaosAccess, Deployment, LoadActor, LoadFormat, ReadDefault, Serving};
 use crate::http::{ClientState, Configurations, PeerState, Protocol};
 use crate::kv::Consistency;
 use crate::perseus::load::{Format, LoadPlan};
@@ -79,11 +79,17 @@ impl Node {
     ) -> Result<Node, StartError> {
         let actors = &deployment.actors;
         let mut database = NodeDatabase::new(&deployment.data_dir);
+        let chaos = match deployment.chaos {
+            ChaosAccess::Nobody => Chaos::default(),
+            ChaosAccess::Loopback => Chaos::allowed(&deployment.node, false),
+            ChaosAccess::Anywhere => Chaos::allowed(&deployment.node, true),
+        };
         let mut peer_state = PeerState {
             cluster: deployment.cluster.clone(),
             node: deployment.node.clone(),
             acceptor: None,
             replica: None,
+            chaos: chaos.clone(),
         };
         if let Some(acceptor) = &actors.acceptor {
             let address = start_own_acceptor(deployment, &acceptor.id, &mut database, threads)?;
@@ -92,7 +98,7 @@ impl Node {
         let (mut services, mut clients) = (Vec::new(), None);
         if let Some(proposer) = &actors.proposer {
             let own = peer_state.acceptor.clone();
-            let running = start_proposer(deployment, proposer, own, threads)?;
+            let running = start_proposer(deployment, proposer, own, &chaos, threads)?;
             services.push(running.service.clone());
             if deployment.serving() == Some(Serving::Proposer) {
                 let configuration = Configurations::Acceptors(running.acceptors);
@@ -102,7 +108,7 @@ impl Node {
         }
         let mut replica = None;
         if let Some(actor) = &actors.raft {
-            let running = start_replica(deployment, actor, &mut database, threads).await?;
+            let running = start_replica(deployment, actor, &mut database, &chaos, threads).await?;
             peer_state.replica = Some(running.door);
             services.push(running.service.clone());
             replica = Some((running.replica, replica::farewell(deployment, actor)));
@@ -121,7 +127,8 @@ impl Node {
         }
         if let Some((service, protocol, configuration, v2_reads)) = clients {
             let (node, cluster) = (deployment.node.clone(), deployment.cluster.clone());
-            let state = ClientState { service, node, cluster, configuration, protocol, v2_reads };
+            let state =
+                ClientState { service, node, cluster, configuration, protocol, v2_reads, chaos };
             servers.extend(listen_for_clients(deployment, state)?);
         }
         let load = actors.load.as_ref().map(start_load);

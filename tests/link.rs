@@ -11,11 +11,11 @@ use actix::{Actor, Context, Handler, ResponseFuture};
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use futures::future::join_all;
-use gryadka::actors::{ReplicaLinks, ReplicaPeers, ServeReplica};
+use gryadka::actors::{Chaos, ReplicaLinks, ReplicaPeers, ServeReplica};
 use gryadka::http::{PeerState, peer_routes};
 use gryadka::kv::{Command, Key};
 use gryadka::raft::{Call, Lane, Peers, Reply, Unanswered};
-use gryadka::transport::{BatchReplies, encode};
+use gryadka::transport::{BatchReplies, Passed, encode};
 
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(10);
@@ -52,6 +52,7 @@ fn serve(address: SocketAddr) -> (SocketAddr, ServerHandle) {
         node: "p2".into(),
         acceptor: None,
         replica: Some((2, FakeReplica.start().recipient())),
+        chaos: Chaos::default(),
     });
     let routes = move || App::new().app_data(state.clone()).configure(peer_routes);
     let server =
@@ -68,7 +69,7 @@ fn any_port() -> SocketAddr {
 }
 
 fn peers() -> ReplicaPeers {
-    ReplicaPeers::new(ReplicaLinks::new("test", "p1", 1).start())
+    ReplicaPeers::new(ReplicaLinks::new("test", "p1", 1, Chaos::default()).start())
 }
 
 fn submit(key: &str) -> Call {
@@ -157,7 +158,7 @@ async fn a_node_that_hangs_up_between_calls_loses_none() {
     let address = each_connection(move |mut stream| {
         count.fetch_add(1, Ordering::Relaxed);
         read_request(&stream);
-        let body = encode(&BatchReplies::Replica(vec![Reply::Noted]));
+        let body = encode(&BatchReplies::Replica(vec![Passed::Now(Reply::Noted)]));
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
         stream.shutdown(Shutdown::Both).unwrap();
@@ -288,7 +289,7 @@ fn read_request(mut stream: &TcpStream) -> bool {
 }
 
 fn answer_hellos(mut stream: TcpStream) {
-    let body = encode(&BatchReplies::Replica(vec![Reply::Noted]));
+    let body = encode(&BatchReplies::Replica(vec![Passed::Now(Reply::Noted)]));
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     while read_request(&stream) {
         if stream.write_all(&[head.as_bytes(), &body].concat()).is_err() {

@@ -12,7 +12,7 @@ use actix_web::http::Method;
 use actix_web::web::{Bytes, Data, ServiceConfig};
 use actix_web::{App, test};
 use gryadka::actors::{
-    ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Service, Submit,
+    ChangeMembers, Chaos, Inspect, List, LocalReads, MemberList, MemberView, Service, Submit,
 };
 use gryadka::http::{self, ClientState, Configurations, Protocol};
 use gryadka::kv::{
@@ -156,6 +156,7 @@ impl Node {
             configuration: Configurations::Fixed(json!({})),
             protocol: Protocol::Caspaxos,
             v2_reads: Consistency::Linearizable,
+            chaos: Chaos::default(),
         };
         Node { state, changes }
     }

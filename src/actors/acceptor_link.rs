@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use actix::{Addr, Message, Recipient};
+use actix::{Addr, MailboxError, Message, Recipient};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 
 use super::acceptor::{Acceptor, Serve};
+use super::chaos::{Chaos, Toward};
 use super::link::{Link, Party};
 use super::post::Post;
 use crate::caspaxos::{AcceptorId, Call, Reply, Token};
 use crate::raft::Unanswered;
-use crate::transport::{Batch, BatchCalls, BatchReplies, call_bytes};
+use crate::transport::{Batch, BatchCalls, BatchReplies, Passed, Verdict, call_bytes};
 
 /// A link to an acceptor.
 pub type AcceptorLink = Link<AcceptorParty>;
@@ -40,8 +41,10 @@ pub struct Replies {
 /// Where the acceptor of a link is.
 #[derive(Clone)]
 pub enum Destination {
-    /// On this node, or driven from it.
+    /// On this node.
     Local(Addr<Acceptor>),
+    /// In Redis, which is no node and in no matrix, but driven from this one.
+    Driven(Addr<Acceptor>),
     /// On another node.
     Remote(Post),
     /// It cannot be reached from here.
@@ -55,6 +58,7 @@ pub struct AcceptorParty {
     acceptor: AcceptorId,
     name: String,
     destination: Destination,
+    chaos: Chaos,
     reply_to: Recipient<Replies>,
 }
 
@@ -68,10 +72,10 @@ impl AcceptorParty {
 
     /// `acceptor`, as the proposer of `node` of `cluster` reaches it.
     pub fn new(
-        cluster: &str,
-        node: &str,
+        (cluster, node): (&str, &str),
         acceptor: AcceptorId,
         destination: Destination,
+        chaos: Chaos,
         reply_to: Recipient<Replies>,
     ) -> Self {
         let name = format!("acceptor {acceptor}");
@@ -81,7 +85,18 @@ impl AcceptorParty {
             acceptor,
             name,
             destination,
+            chaos,
             reply_to,
+        }
+    }
+}
+
+impl Destination {
+    fn toward(&self) -> Option<Toward<'_>> {
+        match self {
+            Destination::Local(_) => Some(Toward::Here),
+            Destination::Remote(post) => Some(Toward::Peer(post.url())),
+            Destination::Driven(_) | Destination::Nowhere => None,
         }
     }
 }
@@ -94,7 +109,7 @@ impl Party for AcceptorParty {
     /// Of an acceptor here the storage thread speaks.
     fn name(&self) -> Option<&str> {
         match self.destination {
-            Destination::Local(_) => None,
+            Destination::Local(_) | Destination::Driven(_) => None,
             Destination::Remote(_) | Destination::Nowhere => Some(&self.name),
         }
     }
@@ -107,17 +122,25 @@ impl Party for AcceptorParty {
         (waited <= Self::QUEUE_PATIENCE).then_some(Self::PATIENCE)
     }
 
+    fn verdict(&self) -> Verdict {
+        self.destination.toward().map_or(Verdict::Deliver, |to| self.chaos.verdict(to))
+    }
+
     fn exchange(
         &self,
         calls: Vec<Call>,
         bytes: usize,
         patience: Duration,
-    ) -> LocalBoxFuture<'static, Result<Vec<Reply>, Unanswered>> {
+    ) -> LocalBoxFuture<'static, Result<Vec<Passed<Reply>>, Unanswered>> {
         match &self.destination {
             Destination::Local(acceptor) => {
+                let (chaos, replies) = (self.chaos.clone(), acceptor.send(Serve(calls)));
+                let pass = move |reply| chaos.pass(Toward::Here, reply);
+                replies.map(move |replies| all(replies, pass)).boxed_local()
+            }
+            Destination::Driven(acceptor) => {
                 let replies = acceptor.send(Serve(calls));
-                let silent = || Unanswered::Lost("its storage gave no answer".into());
-                replies.map(move |replies| replies.ok().flatten().ok_or_else(silent)).boxed_local()
+                replies.map(|replies| all(replies, Passed::Now)).boxed_local()
             }
             Destination::Nowhere => {
                 let why = "nobody says where it is".into();
@@ -131,10 +154,13 @@ impl Party for AcceptorParty {
                     patience_ms: patience.as_millis() as u32,
                     calls: BatchCalls::Acceptor { to: self.acceptor.clone(), calls },
                 };
-                let post = post.clone();
+                let (post, chaos) = (post.clone(), self.chaos.clone());
                 async move {
                     match post.exchange(&batch).await? {
-                        BatchReplies::Acceptor(replies) => Ok(replies),
+                        BatchReplies::Acceptor(replies) => {
+                            chaos.note_received(Toward::Peer(post.url()), &replies);
+                            Ok(replies)
+                        }
                         BatchReplies::Replica(_) => {
                             Err(Unanswered::Lost("a replica answered for it".into()))
                         }
@@ -152,4 +178,17 @@ impl Party for AcceptorParty {
         let replies = tickets.into_iter().zip(replies).collect();
         self.reply_to.do_send(Replies { from: self.acceptor.clone(), replies });
     }
+
+    /// Rounds and listings have timers of their own, and who asks has patience.
+    fn forget(&self, _: Ticket) {}
+}
+
+/// All replies of an acceptor that is no further than this process.
+fn all(
+    replies: Result<Option<Vec<Reply>>, MailboxError>,
+    pass: impl Fn(Reply) -> Passed<Reply>,
+) -> Result<Vec<Passed<Reply>>, Unanswered> {
+    let silent = || Unanswered::Lost("its storage gave no answer".into());
+    let replies = replies.ok().flatten().ok_or_else(silent)?;
+    Ok(replies.into_iter().map(pass).collect())
 }

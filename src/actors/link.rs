@@ -3,7 +3,8 @@
 //! It collects envelopes and sends them as one batch. While batches are under
 //! way the next one collects, so batches grow with the load and a lone
 //! message is not delayed. Every envelope is answered, if only by why there
-//! is no answer.
+//! is no answer; but for those that the connection matrix drops, as a network
+//! would.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use futures::future::LocalBoxFuture;
 
 use super::complaints::Complaints;
 use crate::raft::Unanswered;
-use crate::transport::{BATCH_BYTES, MAX_BATCH_CALLS};
+use crate::transport::{BATCH_BYTES, MAX_BATCH_CALLS, Passed, Verdict};
 
 /// The other end of a link: what is said to it, how, and who waits for it.
 pub trait Party: Unpin + 'static {
@@ -34,17 +35,24 @@ pub trait Party: Unpin + 'static {
     /// it; none when that was too long.
     fn patience(ticket: &Self::Ticket, waited: Duration) -> Option<Duration>;
 
+    /// What becomes of a call on its way.
+    fn verdict(&self) -> Verdict;
+
     /// Sends a batch of calls, of so many bytes, and waits for the replies.
     fn exchange(
         &self,
         calls: Vec<Self::Call>,
         bytes: usize,
         patience: Duration,
-    ) -> LocalBoxFuture<'static, Result<Vec<Self::Reply>, Unanswered>>;
+    ) -> LocalBoxFuture<'static, Result<Vec<Passed<Self::Reply>>, Unanswered>>;
 
     /// Gives each ticket its reply, or why it has none. Replies are in order,
     /// and the last ones may be missing.
     fn hand_out(&self, tickets: Vec<Self::Ticket>, result: Result<Vec<Self::Reply>, Unanswered>);
+
+    /// The call or its reply was dropped on its way: who waits for it is not
+    /// told, and waits as long as ever.
+    fn forget(&self, ticket: Self::Ticket);
 }
 
 /// A call, and what its sender knows it by.
@@ -64,6 +72,8 @@ pub struct Envelopes<P: Party>(pub Vec<Envelope<P>>);
 pub struct Link<P: Party> {
     party: P,
     queue: VecDeque<(Instant, Envelope<P>)>,
+    /// How many envelopes are held back, on their way to the queue.
+    delayed: usize,
     batches_under_way: usize,
     complaints: Complaints,
 }
@@ -80,6 +90,7 @@ impl<P: Party> Link<P> {
         Link {
             party,
             queue: VecDeque::new(),
+            delayed: 0,
             batches_under_way: 0,
             complaints: Complaints::default(),
         }
@@ -95,7 +106,7 @@ impl<P: Party> Link<P> {
             let exchange = self.party.exchange(calls, bytes, patience);
             ctx.spawn(exchange.into_actor(self).map(|result, link, ctx| {
                 link.batches_under_way -= 1;
-                link.hand_out(tickets, result);
+                link.take_in(tickets, result, ctx);
                 link.send_batches(ctx);
             }));
         }
@@ -121,6 +132,39 @@ impl<P: Party> Link<P> {
             self.hand_out(too_old, Err(Unanswered::NotSent(why.into())));
         }
         next
+    }
+
+    /// Hands out what has arrived, and later what arrives later.
+    fn take_in(
+        &mut self,
+        tickets: Vec<P::Ticket>,
+        result: Result<Vec<Passed<P::Reply>>, Unanswered>,
+        ctx: &mut Context<Self>,
+    ) {
+        let passed = match result {
+            Ok(passed) => passed,
+            Err(why) => return self.hand_out(tickets, Err(why)),
+        };
+        let (mut answered, mut left_out) = (Vec::with_capacity(tickets.len()), Vec::new());
+        let mut replies = Vec::with_capacity(passed.len());
+        let mut passed = passed.into_iter();
+        for ticket in tickets {
+            match passed.next() {
+                Some(Passed::Now(reply)) => {
+                    answered.push(ticket);
+                    replies.push(reply);
+                }
+                Some(Passed::Later { after_us, reply }) => {
+                    ctx.run_later(Duration::from_micros(after_us.into()), |link, _| {
+                        link.hand_out(vec![ticket], Ok(vec![reply]));
+                    });
+                }
+                Some(Passed::Lost) => self.party.forget(ticket),
+                None => left_out.push(ticket),
+            }
+        }
+        answered.extend(left_out);
+        self.hand_out(answered, Ok(replies));
     }
 
     fn hand_out(&mut self, tickets: Vec<P::Ticket>, result: Result<Vec<P::Reply>, Unanswered>) {
@@ -150,11 +194,25 @@ impl<P: Party> Handler<Envelopes<P>> for Link<P> {
     type Result = ();
 
     fn handle(&mut self, Envelopes(envelopes): Envelopes<P>, ctx: &mut Context<Self>) {
-        let room = Self::MAX_QUEUE.saturating_sub(self.queue.len());
         let now = Instant::now();
-        let mut envelopes = envelopes.into_iter();
-        self.queue.extend(envelopes.by_ref().take(room).map(|envelope| (now, envelope)));
-        let turned_away: Vec<P::Ticket> = envelopes.map(|envelope| envelope.ticket).collect();
+        let mut turned_away = Vec::new();
+        for envelope in envelopes {
+            match self.party.verdict() {
+                Verdict::Deliver if self.queue.len() < Self::MAX_QUEUE => {
+                    self.queue.push_back((now, envelope));
+                }
+                Verdict::Delay(after) if self.delayed < Self::MAX_QUEUE => {
+                    self.delayed += 1;
+                    ctx.run_later(after, move |link, ctx| {
+                        link.delayed -= 1;
+                        link.queue.push_back((now, envelope));
+                        link.send_batches(ctx);
+                    });
+                }
+                Verdict::Deliver | Verdict::Delay(_) => turned_away.push(envelope.ticket),
+                Verdict::Drop => self.party.forget(envelope.ticket),
+            }
+        }
         if !turned_away.is_empty() {
             let why = "too many calls wait for it";
             self.hand_out(turned_away, Err(Unanswered::NotSent(why.into())));

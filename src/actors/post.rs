@@ -41,6 +41,11 @@ impl Post {
         Post { url: url.into(), client }
     }
 
+    /// Where it leads.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Sends a batch and waits for the replies: for as long as the batch says
     /// once it is on its way, and for a connection before that.
     pub async fn exchange(&self, batch: &Batch) -> Result<BatchReplies, Unanswered> {

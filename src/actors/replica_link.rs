@@ -10,10 +10,11 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use tokio::sync::oneshot;
 
+use super::chaos::{Chaos, Toward};
 use super::link::{Envelope, Envelopes, Link, Party};
 use super::post::Post;
 use crate::raft::{Call, Lane, Peers, ReplicaId, Reply, Unanswered};
-use crate::transport::{Batch, BatchCalls, BatchReplies};
+use crate::transport::{Batch, BatchCalls, BatchReplies, Passed, Verdict};
 
 /// Who waits for the reply to a call, and for how long from the start.
 struct Ticket {
@@ -29,6 +30,7 @@ struct ReplicaParty {
     to: ReplicaId,
     name: String,
     post: Post,
+    chaos: Chaos,
 }
 
 impl Party for ReplicaParty {
@@ -50,22 +52,29 @@ impl Party for ReplicaParty {
         ticket.patience.checked_sub(waited).filter(|_| is_wanted)
     }
 
+    fn verdict(&self) -> Verdict {
+        self.chaos.verdict(Toward::Peer(self.post.url()))
+    }
+
     fn exchange(
         &self,
         calls: Vec<Call>,
         _: usize,
         patience: Duration,
-    ) -> LocalBoxFuture<'static, Result<Vec<Reply>, Unanswered>> {
+    ) -> LocalBoxFuture<'static, Result<Vec<Passed<Reply>>, Unanswered>> {
         let batch = Batch {
             cluster: self.cluster.clone(),
             sender: self.node.clone(),
             patience_ms: patience.as_millis().try_into().unwrap_or(u32::MAX),
             calls: BatchCalls::Replica { from: self.from, to: self.to, calls },
         };
-        let post = self.post.clone();
+        let (post, chaos) = (self.post.clone(), self.chaos.clone());
         async move {
             match post.exchange(&batch).await? {
-                BatchReplies::Replica(replies) => Ok(replies),
+                BatchReplies::Replica(replies) => {
+                    chaos.note_received(Toward::Peer(post.url()), &replies);
+                    Ok(replies)
+                }
                 BatchReplies::Acceptor(_) => {
                     Err(Unanswered::Lost("an acceptor answered for it".into()))
                 }
@@ -85,6 +94,11 @@ impl Party for ReplicaParty {
             let _ = ticket.answer.send(result);
         }
     }
+
+    fn forget(&self, mut ticket: Ticket) {
+        // Were it dropped now, who waits would be told at once.
+        actix::spawn(async move { ticket.answer.closed().await });
+    }
 }
 
 /// The links of a replica. Members come and go, so it makes links as they are
@@ -93,6 +107,7 @@ pub struct ReplicaLinks {
     cluster: String,
     node: String,
     replica: ReplicaId,
+    chaos: Chaos,
     links: HashMap<(ReplicaId, Lane), ReplicaLink>,
 }
 
@@ -108,14 +123,17 @@ impl ReplicaLinks {
     const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 
     /// The links of `replica` on `node` of `cluster`.
-    pub fn new(cluster: &str, node: &str, replica: ReplicaId) -> Self {
-        ReplicaLinks { cluster: cluster.into(), node: node.into(), replica, links: HashMap::new() }
+    pub fn new(cluster: &str, node: &str, replica: ReplicaId, chaos: Chaos) -> Self {
+        let (cluster, node) = (cluster.into(), node.into());
+        ReplicaLinks { cluster, node, replica, chaos, links: HashMap::new() }
     }
 
     fn link_to(&mut self, to: ReplicaId, url: &str, lane: Lane) -> &Addr<Link<ReplicaParty>> {
         let (cluster, node, from) = (&self.cluster, &self.node, self.replica);
+        let chaos = &self.chaos;
         let start = || {
             let party = ReplicaParty {
+                chaos: chaos.clone(),
                 cluster: cluster.clone(),
                 node: node.clone(),
                 from,

@@ -68,6 +68,17 @@ impl Operator {
         self.answer(request.send_json(body), patience).await
     }
 
+    /// PUT of a JSON value.
+    pub async fn put(
+        &self,
+        path: &str,
+        body: &Value,
+        patience: Duration,
+    ) -> Result<Value, OperatorError> {
+        let request = self.client.put(format!("{}{path}", self.url));
+        self.answer(request.send_json(body), patience).await
+    }
+
     async fn answer(
         &self,
         sent: awc::SendClientRequest,

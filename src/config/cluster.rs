@@ -19,6 +19,8 @@ use crate::caspaxos::AcceptorId;
 pub struct Cluster {
     /// Its name.
     name: String,
+    /// The names of its nodes, in the order of the file.
+    order: Vec<String>,
     /// Its nodes, by name.
     deployments: BTreeMap<String, Deployment>,
     /// Its acceptors that live in Redis, by name.
@@ -57,8 +59,12 @@ impl Cluster {
             ProposerHome::Listener(_) => (name.clone(), name.clone()),
         };
         let proposers = file.proposers.iter().map(home).collect();
+        let mut order: Vec<String> = file.nodes.keys().cloned().collect();
         let (deployments, redis) = expand(file)?;
-        Ok(Cluster { name, deployments, redis, acceptors, proposers })
+        // Those that only proposers and loads speak of.
+        let implied: Vec<_> = deployments.keys().filter(|name| !order.contains(name)).collect();
+        order.extend(implied.into_iter().cloned());
+        Ok(Cluster { name, order, deployments, redis, acceptors, proposers })
     }
 
     /// The cluster that shows the program off: `nodes` nodes p1, p2, ... on this
@@ -92,6 +98,11 @@ impl Cluster {
     /// The deployment of each node, by node name.
     pub fn deployments(&self) -> &BTreeMap<String, Deployment> {
         &self.deployments
+    }
+
+    /// The deployment of each node, in the order of the file.
+    pub fn in_order(&self) -> impl Iterator<Item = &Deployment> {
+        self.order.iter().map(|name| &self.deployments[name])
     }
 
     /// The acceptors that live in Redis, by name.

@@ -5,10 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::address::{self, Port};
+use super::chaos::ChaosAccess;
 use super::collection::CollectionSettings;
 use super::deployment::{AcceptorPlace, Listen, LoadFormat, QuorumSizes, Serving, Storage, one};
 use super::names::{self, GivenProposerId};
@@ -22,7 +24,7 @@ pub(super) struct ClusterFile {
     #[serde(default = "unnamed", deserialize_with = "names::name")]
     pub cluster: String,
     #[serde(default)]
-    pub nodes: BTreeMap<String, NodeFields>,
+    pub nodes: IndexMap<String, NodeFields>,
     #[serde(default)]
     pub acceptors: BTreeMap<String, AcceptorFields>,
     #[serde(default)]
@@ -48,7 +50,7 @@ fn unnamed() -> String {
 pub(super) struct NodeFields {
     pub listen: Listen,
     pub data_dir: PathBuf,
-    pub chaos: bool,
+    pub chaos: ChaosAccess,
     pub serves: Option<Serving>,
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::address::{self, Host, HttpUrl, Port, RedisAddress};
+use super::chaos::ChaosAccess;
 use super::collection::CollectionSettings;
 use super::names;
 use super::raft::RaftActor;
@@ -33,9 +34,9 @@ pub struct Deployment {
     /// The peer listeners of the other nodes, by node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub peers: BTreeMap<String, HttpUrl>,
-    /// Whether the admin listener may cut connections and kill the node.
+    /// Who may cut the node's connections and kill it, over its admin listener.
     #[serde(default)]
-    pub chaos: bool,
+    pub chaos: ChaosAccess,
     /// Who serves the client listener; needed where both could.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serves: Option<Serving>,
@@ -348,6 +349,14 @@ impl Deployment {
     pub fn admin_url(&self) -> Option<HttpUrl> {
         self.serving()?;
         self.reached_at(self.listen.admin?)
+    }
+
+    /// Where the other nodes reach it, as their deployments say.
+    pub fn peer_url(&self) -> Option<String> {
+        if let Some(raft) = &self.actors.raft {
+            return Some(raft.peer_url().to_string());
+        }
+        Some(HttpUrl::from(self.listen.peer?).to_string())
     }
 
     fn reached_at(&self, listener: SocketAddr) -> Option<HttpUrl> {

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
+
 use super::address::{HttpUrl, RedisAddress};
 use super::check::claim;
 use super::check_raft::check_settings;
@@ -110,7 +112,7 @@ fn bare_node(cluster: &str, name: &str, fields: NodeFields) -> Deployment {
     }
 }
 
-fn given_nodes(cluster: &str, given: BTreeMap<String, NodeFields>) -> Nodes {
+fn given_nodes(cluster: &str, given: IndexMap<String, NodeFields>) -> Nodes {
     given
         .into_iter()
         .map(|(name, fields)| {

@@ -30,6 +30,7 @@
 //! IO but reading and writing these files.
 
 mod address;
+mod chaos;
 mod check;
 mod check_raft;
 mod cluster;
@@ -51,6 +52,7 @@ mod replicas;
 mod tests;
 
 pub use address::{BadUrl, HttpUrl, RedisAddress};
+pub use chaos::ChaosAccess;
 pub use cluster::Cluster;
 pub use collection::CollectionSettings;
 pub use deploy::{DeployError, write_deployment};

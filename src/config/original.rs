@@ -76,7 +76,7 @@ pub(super) fn read_proposer(text: &[u8]) -> Result<Deployment, Problem> {
         node,
         listen: Listen { client: Some(client), ..Listen::default() },
         peers: Default::default(),
-        chaos: false,
+        chaos: Default::default(),
         serves: None,
         actors: Actors { proposer: Some(proposer), ..Actors::default() },
     };

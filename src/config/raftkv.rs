@@ -70,7 +70,7 @@ fn of(line: CommandLine) -> Result<Deployment, Problem> {
         node,
         listen: Listen { client: Some(client), peer: Some(peer), admin: None },
         peers: BTreeMap::new(),
-        chaos: false,
+        chaos: Default::default(),
         serves: None,
         actors: Actors { raft: Some(raft), ..Actors::default() },
     };

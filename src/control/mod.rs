@@ -1,4 +1,5 @@
-//! How an operator changes the acceptors of a running cluster.
+//! How an operator changes the acceptors of a running cluster, and upsets its
+//! connections.
 //!
 //! The nodes guard themselves: a step that could hide a value is refused, and
 //! whoever missed a step is turned away by the acceptors and learns it from
@@ -7,11 +8,13 @@
 //!
 //! - [`plan`] and [`single`] are pure: from the lists in force to the next ones.
 //! - [`Layout`] is what the cluster file says: where acceptors and proposers are.
+//! - [`ChaosControl`] puts connection matrices in force and kills nodes.
 //! - [`Control`] asks the proposers, makes steps and rescans.
 //!
 //! Nothing is kept between runs. What an interrupted operation has done is in
 //! the configuration, and the next run reads it there.
 
+mod chaos;
 mod dump;
 mod error;
 mod layout;
@@ -21,6 +24,7 @@ mod rescan;
 pub mod single;
 mod survey;
 
+pub use chaos::ChaosControl;
 pub use dump::{Format, UnknownFormat};
 pub use error::ControlError;
 pub use layout::{Layout, ProposerAt};

@@ -14,6 +14,9 @@ pub enum ApiError {
     /// The request does not make sense.
     #[error("{0}")]
     Malformed(String),
+    /// Not here, or not for who asks.
+    #[error("{0}")]
+    Forbidden(String),
     /// There is no such resource.
     #[error("{0}")]
     NotFound(String),
@@ -46,6 +49,7 @@ impl ApiError {
             | ApiError::TooManyConnections(_) => Some("failed"),
             ApiError::Refused(Refusal::TooLarge(_) | Refusal::IdReused | Refusal::Superseded)
             | ApiError::Malformed(_)
+            | ApiError::Forbidden(_)
             | ApiError::NotFound(_)
             | ApiError::Conflict(_)
             | ApiError::MethodNotAllowed(_)
@@ -70,6 +74,7 @@ impl ApiError {
                 response.insert_header((CONNECTION, "close")).force_close();
             }
             ApiError::NotFound(_)
+            | ApiError::Forbidden(_)
             | ApiError::Conflict(_)
             | ApiError::Malformed(_)
             | ApiError::Refused(_) => {}
@@ -113,6 +118,7 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             ApiError::Malformed(_) => StatusCode::BAD_REQUEST,
+            ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
             ApiError::NotFound(_) => StatusCode::NOT_FOUND,
             ApiError::Conflict(_) => StatusCode::CONFLICT,
             ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,

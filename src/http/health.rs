@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ClientState;
+use crate::actors::Chaos;
 use crate::kv::{Command, Key};
 
 /// How long a quorum may take to answer a health check.
@@ -15,10 +16,26 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub async fn health(state: web::Data<ClientState>) -> HttpResponse {
     let key = Key::try_from("health").expect("a constant");
     match state.service.submit_within(key, Command::Get, PATIENCE).await {
-        Ok(_) => HttpResponse::Ok().json(json!({ "health": "true", "node": state.node })),
-        Err(refusal) => HttpResponse::ServiceUnavailable()
-            .json(json!({ "health": "false", "node": state.node, "reason": refusal.to_string() })),
+        Ok(_) => {
+            let shown = json!({ "health": "true", "node": state.node });
+            HttpResponse::Ok().json(with_chaos(shown, &state.chaos))
+        }
+        Err(refusal) => {
+            let reason = refusal.to_string();
+            let shown = json!({ "health": "false", "node": state.node, "reason": reason });
+            HttpResponse::ServiceUnavailable().json(with_chaos(shown, &state.chaos))
+        }
     }
+}
+
+/// Says so when something is done to the node's messages on purpose.
+fn with_chaos(mut shown: Value, chaos: &Chaos) -> Value {
+    if chaos.is_in_force() {
+        let matrix = chaos.matrix().ok().flatten();
+        let version = matrix.map(|(matrix, _)| matrix.version);
+        shown["chaos"] = json!({ "killed": chaos.is_cut(), "matrixVersion": version });
+    }
+    shown
 }
 
 /// `GET /livez`: whether the process answers at all.

@@ -4,6 +4,7 @@
 
 mod acceptors;
 mod body;
+mod chaos;
 mod configuration;
 mod connections;
 mod error;
@@ -29,7 +30,7 @@ pub use connections::Connections;
 pub use error::ApiError;
 pub use peer::PeerState;
 
-use crate::actors::{Acceptors, Service};
+use crate::actors::{Acceptors, Chaos, Service};
 use crate::kv::Consistency;
 
 /// How long a client may take nothing of an answer before its connection ends.
@@ -50,6 +51,8 @@ pub struct ClientState {
     pub protocol: Protocol,
     /// What a read of the v2 API promises that does not say.
     pub v2_reads: Consistency,
+    /// What becomes of its messages and connections.
+    pub chaos: Chaos,
 }
 
 /// What `GET /configuration` shows, and whether it can be changed.
@@ -126,6 +129,13 @@ fn configuration_resource() -> actix_web::Resource {
         }))
 }
 
+fn chaos_resource() -> actix_web::Resource {
+    web::resource("/chaos")
+        .route(web::get().to(chaos::read))
+        .route(web::put().to(chaos::install))
+        .default_service(web::to(|| async { Err::<(), _>(ApiError::MethodNotAllowed("GET, PUT")) }))
+}
+
 /// What a resource that takes only POST says to other methods.
 fn to_post() -> actix_web::Route {
     web::to(|| async { Err::<(), _>(ApiError::MethodNotAllowed("POST")) })
@@ -149,6 +159,9 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(readable("/acceptors/{id}/keys", acceptors::keys))
         .service(writable("/acceptors/status", acceptors::status))
         .service(readable("/collector", acceptors::collector))
+        .service(chaos_resource())
+        .service(writable("/chaos/kill", chaos::kill))
+        .service(writable("/chaos/revive", chaos::revive))
         .service(writable("/acceptors/wipe", acceptors::wipe))
         .service(writable("/rescan", acceptors::rescan))
         .service(readable("/health", health::health))

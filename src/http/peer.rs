@@ -10,11 +10,11 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::Semaphore;
 
 use super::body;
-use crate::actors::{Acceptor, Serve, ServeReplica};
+use crate::actors::{Acceptor, Chaos, Serve, ServeReplica, Toward};
 use crate::caspaxos::AcceptorId;
 use crate::raft::ReplicaId;
 use crate::transport::{
-    Batch, BatchCalls, BatchReplies, MAX_REQUEST_BYTES, decode, encode_replies,
+    Batch, BatchCalls, BatchReplies, MAX_REQUEST_BYTES, Passed, decode, encode_replies,
 };
 
 /// What all batches that are being read may hold together. Clients have a
@@ -32,6 +32,8 @@ pub struct PeerState {
     pub acceptor: Option<(AcceptorId, Addr<Acceptor>)>,
     /// The replica of the node, if it runs one.
     pub replica: Option<(ReplicaId, Recipient<ServeReplica>)>,
+    /// What becomes of the replies.
+    pub chaos: Chaos,
 }
 
 /// `POST /peer/v1/batch`.
@@ -45,6 +47,10 @@ pub async fn batch(payload: web::Payload, state: web::Data<PeerState>) -> HttpRe
         Err(error) => return HttpResponse::BadRequest().body(format!("{error}\n")),
     };
     let patience = Duration::from_millis(batch.patience_ms.into());
+    if state.chaos.is_cut() {
+        return HttpResponse::Ok().body(encode_replies(batch.calls.all_lost()));
+    }
+    state.chaos.note_messages(Toward::Node(&batch.sender), batch.calls.len());
     let serving = match serve(batch, &state) {
         Ok(serving) => serving,
         Err(why) => return HttpResponse::Conflict().body(format!("{why}\n")),
@@ -66,7 +72,7 @@ fn serve(
     state: &PeerState,
 ) -> Result<LocalBoxFuture<'static, Option<BatchReplies>>, String> {
     let Batch { cluster, sender, calls, .. } = batch;
-    let PeerState { node, acceptor, replica, .. } = state;
+    let PeerState { node, acceptor, replica, chaos, .. } = state;
     if cluster != state.cluster {
         return Err(format!(
             "node {sender} belongs to cluster {cluster:?}, node {node} to {:?}; check the peers \
@@ -77,8 +83,9 @@ fn serve(
     match calls {
         BatchCalls::Acceptor { to, calls } => match acceptor {
             Some((id, acceptor)) if *id == to => {
-                let replies = acceptor.send(Serve(calls));
-                Ok(replies.map(|r| r.ok().flatten().map(BatchReplies::Acceptor)).boxed_local())
+                let (replies, passes) = (acceptor.send(Serve(calls)), Passes::new(chaos, sender));
+                let pass = move |replies| BatchReplies::Acceptor(passes.all(replies));
+                Ok(replies.map(|replies| replies.ok().flatten().map(pass)).boxed_local())
             }
             Some((id, _)) => Err(stranger(&sender, "acceptor", &to, node, Some(id))),
             None => Err(stranger(&sender, "acceptor", &to, node, None)),
@@ -86,11 +93,30 @@ fn serve(
         BatchCalls::Replica { from, to, calls } => match replica {
             Some((id, replica)) if *id == to => {
                 let replies = replica.send(ServeReplica { from, calls });
-                Ok(replies.map(|r| r.ok().map(BatchReplies::Replica)).boxed_local())
+                let passes = Passes::new(chaos, sender);
+                let pass = move |replies| BatchReplies::Replica(passes.all(replies));
+                Ok(replies.map(|replies| replies.ok().map(pass)).boxed_local())
             }
             Some((id, _)) => Err(stranger(&sender, "replica", &to, node, Some(id))),
             None => Err(stranger(&sender, "replica", &to, node, None)),
         },
+    }
+}
+
+/// The way of replies back to a node.
+struct Passes {
+    chaos: Chaos,
+    to: String,
+}
+
+impl Passes {
+    fn new(chaos: &Chaos, to: String) -> Self {
+        Passes { chaos: chaos.clone(), to }
+    }
+
+    fn all<Reply>(&self, replies: Vec<Reply>) -> Vec<Passed<Reply>> {
+        let pass = |reply| self.chaos.pass(Toward::Node(&self.to), reply);
+        replies.into_iter().map(pass).collect()
     }
 }
 

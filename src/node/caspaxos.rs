@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use super::StartError;
 use super::database::NodeDatabase;
 use crate::actors::{
-    Acceptor, AcceptorLink, AcceptorParty, Acceptors, Collector, ConfigurationKeeper, Destination,
-    Link, LinkTo, Post, Proposer, ProposerView, Service, Storage,
+    Acceptor, AcceptorLink, AcceptorParty, Acceptors, Chaos, Collector, ConfigurationKeeper,
+    Destination, Link, LinkTo, Post, Proposer, ProposerView, Service, Storage,
 };
 use crate::caspaxos::{AcceptorId, Configuration, Place};
 use crate::config::{AcceptorPlace, AcceptorRef, Deployment, ProposerActor, RedisAddress};
@@ -55,6 +55,7 @@ pub fn start_proposer(
     deployment: &Deployment,
     proposer: &ProposerActor,
     own: Option<(AcceptorId, Addr<Acceptor>)>,
+    chaos: &Chaos,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Running, StartError> {
     let path = deployment.data_dir.join("configuration.json");
@@ -71,6 +72,7 @@ pub fn start_proposer(
         node: deployment.node.clone(),
         own,
         founding: founding.places,
+        chaos: chaos.clone(),
     };
     let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
     let address = Proposer::start(proposer.id, view.clone(), keeper, link_to);
@@ -126,6 +128,7 @@ struct Links {
     own: Option<(AcceptorId, Addr<Acceptor>)>,
     /// What the deployment says goes before what others say.
     founding: BTreeMap<AcceptorId, Place>,
+    chaos: Chaos,
 }
 
 impl Links {
@@ -138,7 +141,7 @@ impl Links {
                 let address = RedisAddress { host: host.clone(), port: *port };
                 let store = RedisStore::new(address, &self.cluster, *is_transient);
                 match Storage::start(id.clone(), Box::new(store)) {
-                    Ok((storage, _)) => Destination::Local(Acceptor::new(storage).start()),
+                    Ok((storage, _)) => Destination::Driven(Acceptor::new(storage).start()),
                     Err(error) => {
                         log::error!("acceptor {id}: its thread cannot be started: {error}");
                         Destination::Nowhere
@@ -150,7 +153,8 @@ impl Links {
                 Destination::Nowhere
             }
         };
+        let (own, chaos) = ((&*self.cluster, &*self.node), self.chaos.clone());
         let replies = proposer.recipient();
-        Link::new(AcceptorParty::new(&self.cluster, &self.node, id.clone(), destination, replies))
+        Link::new(AcceptorParty::new(own, id.clone(), destination, chaos, replies))
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use actix_web::dev::{Server, Service as _};
 use actix_web::{App, HttpServer, web};
 use futures::future::Either;
+use tokio::net::TcpStream;
 
 use super::StartError;
+use crate::actors::Chaos;
 use crate::config::{Deployment, Listen};
 use crate::http::{self, ClientState, Connections, PeerState};
 
@@ -28,7 +30,7 @@ pub fn listen_for_peers(
     let routes = move |config: &mut web::ServiceConfig| {
         config.app_data(state.clone()).configure(http::peer_routes);
     };
-    serve("peer", address, 1, routes).map(Some)
+    serve("peer", address, 1, Chaos::default(), routes).map(Some)
 }
 
 /// Listens to clients and operators.
@@ -41,24 +43,26 @@ pub fn listen_for_clients(
     let mut servers = Vec::new();
     if let Some(address) = client {
         let state = state.clone();
-        servers.push(serve("client", address, CLIENT_WORKERS, move |config| {
+        let chaos = state.chaos.clone();
+        servers.push(serve("client", address, CLIENT_WORKERS, chaos, move |config| {
             config.app_data(state.clone()).configure(http::client_routes);
         })?);
         log::info!("{}: clients at http://{address}", deployment.node);
     }
     if let Some(address) = admin {
-        servers.push(serve("admin", address, 1, move |config| {
+        servers.push(serve("admin", address, 1, Chaos::default(), move |config| {
             config.app_data(state.clone()).configure(http::admin_routes);
         })?);
     }
     Ok(servers)
 }
 
-/// A bounded HTTP server on one listener.
+/// A bounded HTTP server on one listener, whose connections `chaos` may end.
 fn serve(
     listener: &'static str,
     address: SocketAddr,
     workers: usize,
+    chaos: Chaos,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> Result<Server, StartError> {
     let connections = Connections::default();
@@ -76,7 +80,10 @@ fn serve(
         // beyond it is told so.
         .max_connections(2 * Connections::CAP)
         .on_connect(move |connection, extensions| {
-            limit_sending(connection);
+            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+                limit_sending(stream);
+                extensions.insert(chaos.note_client(stream));
+            }
             connections.note(extensions);
         })
         .client_request_timeout(HEAD_PATIENCE)
@@ -89,11 +96,9 @@ fn serve(
 }
 
 /// Lets the system end a connection whose other side takes nothing more.
-fn limit_sending(connection: &dyn std::any::Any) {
-    if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>() {
-        let socket = socket2::SockRef::from(stream);
-        if let Err(error) = socket.set_tcp_user_timeout(Some(http::SEND_PATIENCE)) {
-            log::debug!("a connection without a time-out for sending: {error}");
-        }
+fn limit_sending(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    if let Err(error) = socket.set_tcp_user_timeout(Some(http::SEND_PATIENCE)) {
+        log::debug!("a connection without a time-out for sending: {error}");
     }
 }

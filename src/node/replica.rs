@@ -10,7 +10,8 @@ use serde_json::json;
 use super::StartError;
 use super::database::NodeDatabase;
 use crate::actors::{
-    Replica, ReplicaLinks, ReplicaPeers, ReplicaView, ServeReplica, Service, start_replica_storage,
+    Chaos, Replica, ReplicaLinks, ReplicaPeers, ReplicaView, ServeReplica, Service,
+    start_replica_storage,
 };
 use crate::config::{Deployment, RaftActor};
 use crate::raft::{self, Blocking, Jobs, Profile, ReplicaId, Settings, Snapshots, Store};
@@ -31,6 +32,7 @@ pub async fn start_replica(
     deployment: &Deployment,
     actor: &RaftActor,
     database: &mut NodeDatabase,
+    chaos: &Chaos,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<Running, StartError> {
     let id = actor.id;
@@ -50,7 +52,7 @@ pub async fn start_replica(
     threads.push(thread.map_err(|error| StartError::Thread { of: of(), error })?);
     log::info!("{}: replica {id} in {database}", deployment.node);
 
-    let links = ReplicaLinks::new(&deployment.cluster, &deployment.node, id).start();
+    let links = ReplicaLinks::new(&deployment.cluster, &deployment.node, id, chaos.clone()).start();
     let peers = Arc::new(ReplicaPeers::new(links));
     let started =
         raft::Replica::start(settings(deployment, actor), (state, log), jobs, snapshots, peers);

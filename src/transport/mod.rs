@@ -7,6 +7,7 @@
 //! the body is long, and lists of calls and of replies have a bound of their
 //! own, since a call of one byte may take hundreds in memory.
 
+mod matrix;
 #[cfg(test)]
 mod tests;
 
@@ -19,8 +20,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::caspaxos::{self, AcceptorId};
 use crate::raft::{self, ReplicaId};
 
+pub use matrix::{
+    BadMatrix, ConnectionMatrix, Delay, MAX_MATRIX_NODES, MatrixNode, Probability, Square, Verdict,
+};
+
 /// The version of the format; a node refuses any other.
-pub const WIRE_VERSION: u8 = 4;
+pub const WIRE_VERSION: u8 = 5;
 
 /// The most calls in one batch.
 pub const MAX_BATCH_CALLS: usize = 256;
@@ -75,14 +80,65 @@ pub enum BatchCalls {
     },
 }
 
+impl BatchCalls {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            BatchCalls::Acceptor { calls, .. } => calls.len(),
+            BatchCalls::Replica { calls, .. } => calls.len(),
+        }
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is answered when no reply gets through.
+    pub fn all_lost(&self) -> BatchReplies {
+        fn lost<Reply>(count: usize) -> Vec<Passed<Reply>> {
+            std::iter::repeat_with(|| Passed::Lost).take(count).collect()
+        }
+        match self {
+            BatchCalls::Acceptor { calls, .. } => BatchReplies::Acceptor(lost(calls.len())),
+            BatchCalls::Replica { calls, .. } => BatchReplies::Replica(lost(calls.len())),
+        }
+    }
+}
+
 /// The answer to a batch: a reply for each of the first calls, in their order.
 /// Calls beyond them may have been served or not.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum BatchReplies {
     /// Of an acceptor.
-    Acceptor(#[serde(deserialize_with = "as_many_as_a_batch_holds")] Vec<caspaxos::Reply>),
+    Acceptor(#[serde(deserialize_with = "as_many_as_a_batch_holds")] Vec<Passed<caspaxos::Reply>>),
     /// Of a replica.
-    Replica(#[serde(deserialize_with = "as_many_as_a_batch_holds")] Vec<raft::Reply>),
+    Replica(#[serde(deserialize_with = "as_many_as_a_batch_holds")] Vec<Passed<raft::Reply>>),
+}
+
+/// A reply, as the [`ConnectionMatrix`] of who answers lets it pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Passed<Reply> {
+    /// It arrives.
+    Now(Reply),
+    /// It is to be taken for one that arrives so much later.
+    Later {
+        /// In microseconds.
+        after_us: u32,
+        /// The reply.
+        reply: Reply,
+    },
+    /// It is to be taken for one that never arrives.
+    Lost,
+}
+
+impl<Reply> Passed<Reply> {
+    fn reply(&self) -> Option<&Reply> {
+        match self {
+            Passed::Now(reply) | Passed::Later { reply, .. } => Some(reply),
+            Passed::Lost => None,
+        }
+    }
 }
 
 /// Why bytes are not a message of this version.
@@ -130,10 +186,10 @@ pub fn encode_replies(mut replies: BatchReplies) -> Vec<u8> {
     encode(&replies)
 }
 
-fn keep_what_fits<Reply>(replies: &mut Vec<Reply>, size_bytes: impl Fn(&Reply) -> usize) {
+fn keep_what_fits<Reply>(replies: &mut Vec<Passed<Reply>>, size_bytes: impl Fn(&Reply) -> usize) {
     let mut bytes = 0;
-    let fitting = replies.iter().take_while(|reply| {
-        bytes += size_bytes(reply);
+    let fitting = replies.iter().take_while(|passed| {
+        bytes += passed.reply().map_or(1, &size_bytes);
         bytes < MAX_REPLY_BYTES
     });
     let count = fitting.count();

@@ -83,8 +83,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A change of the format must come with a new [`WIRE_VERSION`].
 #[test]
-fn the_format_is_that_of_version_4() {
-    let golden = "040464656d6f027031e807\
+fn the_format_is_that_of_version_5() {
+    let golden = "050464656d6f027031e807\
                   0002613103\
                   010200016b0402703100\
                   010201016b040270310001017602020001010302703100\
@@ -96,7 +96,7 @@ fn the_format_is_that_of_version_4() {
 
 #[test]
 fn so_is_that_of_a_batch_for_a_replica() {
-    let golden = "040464656d6f027031e807\
+    let golden = "050464656d6f027031e807\
                   01010205\
                   00030101010103070303080003090100016b01017603\
                   0a0102016b0503633a31010306\
@@ -136,7 +136,8 @@ fn a_list_is_no_longer_than_a_batch() {
     let calls = |count| encode(&to_replica(vec![raft::Call::Hello { is_new: false }; count]));
     assert!(decode::<Batch>(&calls(MAX_BATCH_CALLS)).is_ok());
     assert!(decode::<Batch>(&calls(MAX_BATCH_CALLS + 1)).is_err());
-    let replies = |count| encode(&BatchReplies::Replica(vec![raft::Reply::Noted; count]));
+    let replies =
+        |count| encode(&BatchReplies::Replica(vec![Passed::Now(raft::Reply::Noted); count]));
     assert!(decode::<BatchReplies>(&replies(MAX_BATCH_CALLS)).is_ok());
     assert!(decode::<BatchReplies>(&replies(MAX_BATCH_CALLS + 1)).is_err());
     // A length that the body does not hold is refused and not reserved.
@@ -220,7 +221,7 @@ fn a_full_page_of_short_keys_fits() {
     });
     let page = ListPage { entries: entries.collect(), more_after: None };
     let bound: usize = page.entries.iter().map(ListEntry::bytes).sum();
-    let body = encode_replies(BatchReplies::Acceptor(vec![Reply::Listed(page)]));
+    let body = encode_replies(BatchReplies::Acceptor(vec![Passed::Now(Reply::Listed(page))]));
     assert!(body.len() <= bound);
     assert_eq!(count(&body), 1);
 }
@@ -229,7 +230,7 @@ fn a_full_page_of_short_keys_fits() {
 fn replies_that_do_not_fit_are_left_out() {
     let record = Record { value: Some(vec![0; 1 << 20].into()), ..Record::default() };
     let reply = Reply::WasRead { accepted: ballot(1), record };
-    let body = encode_replies(BatchReplies::Acceptor(vec![reply; 70]));
+    let body = encode_replies(BatchReplies::Acceptor(vec![Passed::Now(reply); 70]));
     assert!(body.len() <= MAX_REPLY_BYTES);
     assert_eq!(count(&body), 63);
 }

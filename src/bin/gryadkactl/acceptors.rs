@@ -9,8 +9,7 @@ use gryadka::control::{At, Control, ControlError, Format, Layout, Pace};
 use gryadka::process::{fail, told_to_stop};
 use structopt::StructOpt;
 
-/// The status of a program that Ctrl-C has ended.
-const INTERRUPTED: i32 = 130;
+use super::INTERRUPTED;
 
 /// Shows and changes the acceptors of a running cluster.
 ///

@@ -1,6 +1,7 @@
 //! `gryadkactl`: the operator's tool.
 
 mod acceptors;
+mod chaos;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -40,12 +41,17 @@ enum Command {
         out: PathBuf,
     },
     Acceptors(acceptors::Acceptors),
+    Chaos(chaos::Chaos),
 }
+
+/// The status of a program that Ctrl-C has ended.
+const INTERRUPTED: i32 = 130;
 
 fn main() {
     match process::arguments() {
         Command::Deploy { cluster, names, out } => deploy(cluster, &names, out),
         Command::Acceptors(command) => acceptors::run(command),
+        Command::Chaos(command) => chaos::run(command),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Edit, assert_message, edited};
-use crate::config::{AcceptorPlace, Cluster, Deployment, HttpUrl, LoadFormat};
+use crate::config::{AcceptorPlace, ChaosAccess, Cluster, Deployment, HttpUrl, LoadFormat};
 
 /// Both kinds of acceptor, both kinds of proposer, and a client node.
 pub(super) const GOOD: &str = r#"{
@@ -58,7 +58,7 @@ fn a_good_file_becomes_its_nodes() {
     }
 
     let n1 = &nodes["n1"];
-    assert!(n1.chaos && n1.data_dir == Path::new("data/n1"));
+    assert!(n1.chaos == ChaosAccess::Loopback && n1.data_dir == Path::new("data/n1"));
     let peers: Vec<_> = n1.peers.iter().map(|(peer, url)| format!("{peer} {url}")).collect();
     assert_eq!(peers, ["n2 http://10.0.0.2:8102"], "p3 and c1 have no peer listener");
     let proposer = n1.actors.proposer.as_ref().unwrap();

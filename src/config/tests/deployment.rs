@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::{Edit, assert_message, edited};
 use crate::caspaxos::{AcceptorId, Configuration, Epoch};
-use crate::config::{AcceptorPlace, Deployment, HttpUrl, LoadFormat, LocalStorage, RedisAddress};
+use crate::config::{
+    AcceptorPlace, ChaosAccess, Deployment, HttpUrl, LoadFormat, LocalStorage, RedisAddress,
+};
 
 pub(super) const GOOD: &str = r#"{
   "cluster": "demo",
@@ -49,7 +51,7 @@ fn a_good_file_says_what_it_says() {
     let node = good(GOOD);
     assert_eq!((node.cluster.as_str(), node.node.as_str()), ("demo", "p1"));
     assert_eq!(node.data_dir, Path::new("data/p1"));
-    assert!(!node.chaos);
+    assert_eq!(node.chaos, ChaosAccess::Nobody);
     assert_eq!(node.listen.peer, Some("127.0.0.1:8101".parse().unwrap()));
     assert_eq!(node.peers["p2"], "http://127.0.0.1:8102".parse::<HttpUrl>().unwrap());
     assert_eq!(node.actors.acceptor.as_ref().unwrap().storage, LocalStorage::Embedded {});
@@ -152,7 +154,7 @@ fn fields_are_explained() {
             ),
             (
                 &[("/chaos", Some(json!("yes")))],
-                "chaos: invalid type: string \"yes\", expected true or false…",
+                "chaos: invalid value: string \"yes\", expected true, false or \"anywhere\"…",
             ),
             (&[("/peers", Some(json!([1])))], "peers: invalid type: sequence, expected an object…"),
             (
