@@ -190,18 +190,7 @@ impl Cluster {
     /// shipped, and waits until each of them serves.
     pub fn start(protocol: Protocol, count: usize) -> Cluster {
         let address = own_address();
-        let mut file = serde_json::json!({ "cluster": "test", "nodes": {} });
-        for i in 1..=count {
-            file["nodes"][format!("p{i}")] = serde_json::json!({ "listen": {
-                "client": format!("{address}:{}", 8000 + i),
-                "peer": format!("{address}:{}", 8100 + i),
-                "admin": format!("{address}:{}", 8200 + i),
-            }});
-        }
-        match protocol {
-            Protocol::Caspaxos => add_caspaxos(&mut file, count),
-            Protocol::Raft => add_replicas(&mut file, count),
-        }
+        let file = cluster_file(protocol, count, &address);
         Cluster::of_file(protocol, &file, address)
     }
 
@@ -287,6 +276,23 @@ impl Cluster {
             request("GET", &url, None).is_ok_and(|answer| answer.status == 200)
         });
     }
+}
+
+/// The file of a cluster with so many nodes at this address.
+pub fn cluster_file(protocol: Protocol, count: usize, address: &str) -> serde_json::Value {
+    let mut file = serde_json::json!({ "cluster": "test", "nodes": {} });
+    for i in 1..=count {
+        file["nodes"][format!("p{i}")] = serde_json::json!({ "listen": {
+            "client": format!("{address}:{}", 8000 + i),
+            "peer": format!("{address}:{}", 8100 + i),
+            "admin": format!("{address}:{}", 8200 + i),
+        }});
+    }
+    match protocol {
+        Protocol::Caspaxos => add_caspaxos(&mut file, count),
+        Protocol::Raft => add_replicas(&mut file, count),
+    }
+    file
 }
 
 /// An acceptor and a proposer on each node.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Cluster, ConfigError, Deployment, Serving};
+use crate::config::{ChaosAccess, Cluster, ConfigError, Deployment, Serving};
 use crate::perseus::IndexOrder;
 
 /// A node that serves clients.
@@ -83,7 +83,10 @@ impl Layout {
 }
 
 fn suite_node(node: &Deployment, serving: &[&Deployment]) -> Option<SuiteNode> {
-    let may_be_killed = node.chaos && others_go_on_without(node, serving);
+    let may_be_killed = match node.chaos {
+        ChaosAccess::Nobody => false,
+        ChaosAccess::Loopback | ChaosAccess::Anywhere => others_go_on_without(node, serving),
+    };
     Some(SuiteNode {
         name: node.node.clone(),
         url: node.client_url()?.to_string(),
