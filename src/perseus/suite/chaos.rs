@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::nodes::Nodes;
 use super::{Layout, SuiteError, SuiteNode};
 use crate::client::Operator;
-use crate::perseus::IndexOrder;
+use crate::config::Serving;
 
 /// What was done in a round.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl fmt::Display for Disturbance {
 
 /// Kills and revives the nodes of a cluster.
 pub(super) struct Chaos {
-    layout: Rc<Layout>,
+    layout: Layout,
     nodes: Rc<Nodes>,
     random: SmallRng,
     /// The node that is dead, or may be.
@@ -52,7 +52,7 @@ impl Chaos {
     const LEADER_PATIENCE: Duration = Duration::from_secs(3);
     const PAUSE: Duration = Duration::from_millis(100);
 
-    pub(super) fn new(layout: Rc<Layout>, nodes: Rc<Nodes>, seed: u64) -> Chaos {
+    pub(super) fn new(layout: Layout, nodes: Rc<Nodes>, seed: u64) -> Chaos {
         // Another sequence than that of any client.
         let random = SmallRng::seed_from_u64(!seed);
         Chaos { layout, nodes, random, killed: Cell::new(None) }
@@ -101,10 +101,10 @@ impl Chaos {
 
     /// The name of the node that leads, as a living one has it.
     pub(super) async fn leader(&self) -> Option<String> {
-        match self.layout.order {
-            // CASPaxos, where nobody leads.
-            IndexOrder::PerKey => return None,
-            IndexOrder::Global => {}
+        match self.layout.serving {
+            // In CASPaxos nobody leads.
+            Serving::Proposer => return None,
+            Serving::Raft => {}
         }
         let began = Instant::now();
         while began.elapsed() < Self::LEADER_PATIENCE {

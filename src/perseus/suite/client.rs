@@ -12,7 +12,7 @@ use rand::seq::IteratorRandom;
 use super::ledger::SharedLedger;
 use super::nodes::Nodes;
 use super::{Asked, Ending, Workload};
-use crate::client::{ClientError, Connection, ErrorKind, Node, Written};
+use crate::client::{ClientError, Connection, ErrorKind, Node, Replaced};
 use crate::kv::{Command, Key, Verdict};
 use crate::perseus::load::PAUSE_AFTER_ERROR;
 use crate::perseus::{End, Observation, Seen};
@@ -55,8 +55,8 @@ enum Request {
 
 /// What came of a request, or of one attempt.
 enum Answer {
-    /// The record; `None` when the key is absent.
-    Record(Option<Node>),
+    /// What the client saw of the record.
+    Seen(Observation),
     /// It may have taken effect, or the answer is of no use.
     InDoubt,
     /// It took no effect.
@@ -179,7 +179,7 @@ impl SuiteClient {
         for attempt in 1..=MAX_ATTEMPTS {
             match self.attempt(node, key, request).await {
                 Answer::Refused { by_network } => only_network &= by_network,
-                answer @ (Answer::Record(_) | Answer::InDoubt) => return answer,
+                answer @ (Answer::Seen(_) | Answer::InDoubt) => return answer,
             }
             // The next node may well answer at once.
             if (2..MAX_ATTEMPTS).contains(&attempt) {
@@ -193,15 +193,10 @@ impl SuiteClient {
     async fn attempt(&mut self, node: usize, key: &Key, request: &Request) -> Answer {
         let connection = &mut self.connections[node];
         let answer = match request {
-            Request::Put(value) => match connection.set(key.as_str(), value).await {
-                Ok(Written::Done(node)) => Ok(Some(node)),
-                // No answer to a put without a condition.
-                Ok(Written::Conflict(_) | Written::NotFound { .. }) => return Answer::InDoubt,
-                Err(error) => Err(error),
-            },
-            Request::Get => connection.get(key.as_str()).await,
+            Request::Put(value) => connection.replace(key.as_str(), value).await.map(done),
+            Request::Get => connection.get(key.as_str()).await.map(read),
         };
-        answer.map_or_else(|error| self.not_answered(error), Answer::Record)
+        answer.map_or_else(|error| self.not_answered(error), Answer::Seen)
     }
 
     fn not_answered(&self, error: ClientError) -> Answer {
@@ -220,8 +215,8 @@ impl SuiteClient {
 impl Answer {
     fn ending(&self) -> Ending {
         match self {
-            Answer::Record(Some(_)) => Ending::Succeeded,
-            Answer::Record(None) => Ending::Absent,
+            Answer::Seen(seen) if seen.verdict == Some(Verdict::Done) => Ending::Succeeded,
+            Answer::Seen(_) => Ending::Absent,
             Answer::InDoubt => Ending::UnknownError,
             Answer::Refused { by_network: true } => Ending::ConnectionError,
             Answer::Refused { by_network: false } => Ending::FailedAfterManyAttempts,
@@ -231,21 +226,32 @@ impl Answer {
     /// For the history, when it came at this time.
     fn end(self, at: u64) -> End {
         match self {
-            Answer::Record(record) => End::Returned { at, observation: observation(record) },
+            Answer::Seen(observation) => End::Returned { at, observation },
             Answer::InDoubt => End::Unknown,
             Answer::Refused { .. } => End::Failed,
         }
     }
 }
 
-fn observation(record: Option<Node>) -> Observation {
-    let Some(node) = record else {
-        return Observation { verdict: Some(Verdict::NotFound), ..Observation::default() };
-    };
-    let after = Seen {
+/// What a put showed.
+fn done(replaced: Replaced) -> Observation {
+    let (before, after) = (seen(replaced.before), seen(Some(replaced.after)));
+    Observation { verdict: Some(Verdict::Done), before, after }
+}
+
+/// What a get showed: it changes nothing.
+fn read(node: Option<Node>) -> Observation {
+    let verdict = if node.is_some() { Verdict::Done } else { Verdict::NotFound };
+    let seen = seen(node);
+    Observation { verdict: Some(verdict), before: seen.clone(), after: seen }
+}
+
+/// A record that was shown. The index of an absent one is not.
+fn seen(node: Option<Node>) -> Seen {
+    let Some(node) = node else { return Seen { value: Some(None), ..Seen::default() } };
+    Seen {
         value: Some(Some(node.value.into())),
         created_index: Some(node.created_index),
         modified_index: Some(node.modified_index),
-    };
-    Observation { verdict: Some(Verdict::Done), after, ..Observation::default() }
+    }
 }

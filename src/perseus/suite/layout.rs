@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{ChaosAccess, Cluster, ConfigError, Deployment, Serving};
-use crate::perseus::IndexOrder;
 
 /// A node that serves clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +21,8 @@ pub struct SuiteNode {
 pub struct Layout {
     /// In the order of their names; at least one.
     pub nodes: Vec<SuiteNode>,
-    /// How they number changes.
-    pub order: IndexOrder,
+    /// What serves their clients.
+    pub serving: Serving,
 }
 
 /// Why a suite cannot use a cluster file.
@@ -64,12 +63,8 @@ impl Layout {
         if serving.iter().any(|node| node.serving() != Some(protocol)) {
             return Err(LayoutError::TwoProtocols(file.to_path_buf()));
         }
-        let order = match protocol {
-            Serving::Proposer => IndexOrder::PerKey,
-            Serving::Raft => IndexOrder::Global,
-        };
         let nodes = serving.iter().filter_map(|node| suite_node(node, &serving)).collect();
-        Ok(Layout { nodes, order })
+        Ok(Layout { nodes, serving: protocol })
     }
 
     /// The same, for a suite that kills nodes.
@@ -153,13 +148,13 @@ mod tests {
 
     #[test]
     fn nodes_that_the_others_can_miss_may_be_killed() {
-        for (file, order) in [
-            (file(3, false, 2), IndexOrder::PerKey),
-            (file(5, false, 3), IndexOrder::PerKey),
-            (file(3, true, 0), IndexOrder::Global),
+        for (file, serving) in [
+            (file(3, false, 2), Serving::Proposer),
+            (file(5, false, 3), Serving::Proposer),
+            (file(3, true, 0), Serving::Raft),
         ] {
             let layout = load(&file).unwrap();
-            assert_eq!(layout.order, order);
+            assert_eq!(layout.serving, serving);
             assert_eq!(layout.nodes[0].name, "p1");
             assert_eq!(layout.nodes[0].url, "http://127.0.0.1:8001");
             assert_eq!(layout.nodes[0].killed_at.as_deref(), Some("http://127.0.0.1:8201"));

@@ -13,10 +13,10 @@
 //!
 //! All is entered into a [`Ledger`]: the history of each key, and how long each
 //! request took. [`judge`] says at the end which gets were correct and whether
-//! every history is linearizable. That stays quick for three reasons: every
-//! answer shows the index of a change, so an order is nearly given; values are
-//! unique, so a put of unknown outcome that nobody saw is left out; and there
-//! are at most [`MAX_REQUESTS`] requests, [`MAX_CLIENTS`] of them at once.
+//! every history is linearizable. That stays quick, because every answer shows
+//! the record that was found and the one that was left: so the order is nearly
+//! given, and a put of unknown outcome that nobody saw is left out. There are at
+//! most [`MAX_REQUESTS`] requests, [`MAX_CLIENTS`] of them at once.
 //!
 //! The keys are new ones in each run, so that their history begins with the
 //! run, and they are deleted when it ends.

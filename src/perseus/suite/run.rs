@@ -22,7 +22,6 @@ use crate::kv::Key;
 /// [`restore`](Suite::restore).
 pub struct Suite {
     plan: SuitePlan,
-    layout: Rc<Layout>,
     shared: Rc<Shared>,
     clients: Vec<SuiteClient>,
     chaos: Chaos,
@@ -34,7 +33,6 @@ impl Suite {
     /// A run of this plan on these nodes. A dynamic one needs
     /// [`Layout::load_dynamic`].
     pub fn new(plan: SuitePlan, layout: Layout) -> Suite {
-        let layout = Rc::new(layout);
         let nodes = Rc::new(Nodes::new(layout.nodes.len()));
         // Not from the seed: no two runs have a key in common.
         let run = rand::random::<u64>();
@@ -50,9 +48,9 @@ impl Suite {
         });
         let client = |number| SuiteClient::new(number, plan.seed, shared.clone());
         let clients = (0..plan.clients as u64).map(client).collect();
-        let chaos = Chaos::new(layout.clone(), nodes, plan.seed);
+        let chaos = Chaos::new(layout, nodes, plan.seed);
         let (rounds, total) = (Vec::new(), Duration::ZERO);
-        Suite { plan, layout, shared, clients, chaos, rounds, total }
+        Suite { plan, shared, clients, chaos, rounds, total }
     }
 
     /// Makes all requests. What is to be done is told to `output`, and then
@@ -125,7 +123,7 @@ impl Suite {
         let all: Duration = samples.iter().map(|sample| sample.took).sum();
         SuiteReport {
             counts: Counts::of(samples),
-            judgement: judge(ledger.histories(), self.layout.order, self.plan.clients),
+            judgement: judge(ledger.histories(), self.plan.clients),
             total: self.total,
             average: all / u32::try_from(samples.len().max(1)).expect("the plan is bounded"),
             rounds: self.rounds.clone(),
