@@ -28,3 +28,13 @@ absolute() {
     *) printf '%s\n' "$PWD/$1" ;;
   esac
 }
+
+# run_directory CONFIG: where the process ids and logs of its nodes are.
+run_directory() {
+  printf 'data/%s/run\n' "$(basename "$1" .json)"
+}
+
+# runs PIDFILE DEPLOYMENT: whether the node of that file runs.
+runs() {
+  [[ -r $1 ]] && tr '\0' ' ' <"/proc/$(<"$1")/cmdline" 2>/dev/null | grep -qF -- "$2 "
+}

@@ -21,7 +21,7 @@ use serde_json::json;
 use support::writers::Writers;
 use support::{Cluster, Process, Protocol, get, own_address, request, wait_until};
 
-const CLIENTS: usize = 8;
+const CLIENTS: usize = 32;
 
 fn keys() -> usize {
     let given = std::env::var("COLLECT_KEYS");

@@ -60,16 +60,6 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Three nodes that may be killed.
-fn start_with_chaos(protocol: Protocol) -> Cluster {
-    let address = own_address();
-    let mut file = support::cluster_file(protocol, 3, &address);
-    for node in file["nodes"].as_object_mut().expect("nodes").values_mut() {
-        node["chaos"] = json!(true);
-    }
-    Cluster::of_file(protocol, &file, address)
-}
-
 fn file_of(cluster: &Cluster) -> PathBuf {
     cluster.dir.path().join("cluster.json")
 }
@@ -136,7 +126,7 @@ fn is_killed(cluster: &Cluster, node: usize) -> bool {
 }
 
 fn nodes_die_and_come_back_in_turn(protocol: Protocol) {
-    let cluster = start_with_chaos(protocol);
+    let cluster = Cluster::start_with_chaos(protocol, 3);
     for (clients, requests) in [("1", "15"), ("4", "8")] {
         let mut suite = perseus();
         suite.arg("dynamic").arg(file_of(&cluster)).args(["--rounds", "3", "--keys", "5"]);
@@ -168,7 +158,7 @@ fn nodes_die_and_come_back_in_turn(protocol: Protocol) {
 }
 
 fn ctrl_c_revives_the_node_that_is_dead(protocol: Protocol) {
-    let cluster = start_with_chaos(protocol);
+    let cluster = Cluster::start_with_chaos(protocol, 3);
     let mut suite = perseus();
     suite.arg("dynamic").arg(file_of(&cluster)).args(["--rounds", "9", "--requests", "2000"]);
     let mut suite = suite.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

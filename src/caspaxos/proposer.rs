@@ -376,7 +376,7 @@ impl Proposer {
                 self.begin_change(now, key, work, effects);
             }
             Phase::Reading(_) | Phase::Preparing { .. } | Phase::Accepting { .. } if is_over => {
-                work.timeouts += 1;
+                work.timeouts += u32::from(!work.is_contended);
                 self.back_off(now, key, work, effects);
             }
             // A command has run out of time; the round goes on for the others.

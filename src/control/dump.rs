@@ -152,12 +152,12 @@ fn acceptor_table(acceptors: &[Value]) -> Vec<Vec<String>> {
     table
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
 /// The lines of a table, its columns to the left.
-fn aligned(table: &[Vec<String>]) -> Vec<String> {
+pub(super) fn aligned(table: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| {
         let cells = table.iter().filter(|row| row.len() > column + 1).map(|row| &row[column]);
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)

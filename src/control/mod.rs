@@ -22,6 +22,7 @@ mod operate;
 pub mod plan;
 mod rescan;
 pub mod single;
+mod status;
 mod survey;
 
 pub use chaos::ChaosControl;
@@ -30,3 +31,4 @@ pub use error::ControlError;
 pub use layout::{Layout, ProposerAt};
 pub use operate::{At, Control};
 pub use rescan::Pace;
+pub use status::show_status;

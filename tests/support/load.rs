@@ -77,6 +77,13 @@ impl Load {
         }
     }
 
+    /// Excuses the errors of all clients.
+    pub fn excuse_all(&self) {
+        for group in &self.groups {
+            *group.excuse.lock().unwrap() = Some(Excuse::Killed);
+        }
+    }
+
     /// Excuses no errors of these nodes any more, once they serve and all
     /// requests that were under way have ended.
     pub fn expect_service(&self, cluster: &Cluster, nodes: &[usize]) {

@@ -189,8 +189,28 @@ impl Cluster {
     /// Starts `count` nodes with embedded stores and the settings that are
     /// shipped, and waits until each of them serves.
     pub fn start(protocol: Protocol, count: usize) -> Cluster {
+        Cluster::start_with(protocol, count, false)
+    }
+
+    /// The same, with nodes that may be upset.
+    pub fn start_with_chaos(protocol: Protocol, count: usize) -> Cluster {
+        Cluster::start_with(protocol, count, true)
+    }
+
+    fn start_with(protocol: Protocol, count: usize, chaos: bool) -> Cluster {
         let address = own_address();
-        let file = cluster_file(protocol, count, &address);
+        let mut file = serde_json::json!({ "cluster": "test", "nodes": {} });
+        for i in 1..=count {
+            file["nodes"][format!("p{i}")] = serde_json::json!({ "listen": {
+                "client": format!("{address}:{}", 8000 + i),
+                "peer": format!("{address}:{}", 8100 + i),
+                "admin": format!("{address}:{}", 8200 + i),
+            }, "chaos": chaos });
+        }
+        match protocol {
+            Protocol::Caspaxos => add_caspaxos(&mut file, count),
+            Protocol::Raft => add_replicas(&mut file, count),
+        }
         Cluster::of_file(protocol, &file, address)
     }
 
@@ -276,23 +296,6 @@ impl Cluster {
             request("GET", &url, None).is_ok_and(|answer| answer.status == 200)
         });
     }
-}
-
-/// The file of a cluster with so many nodes at this address.
-pub fn cluster_file(protocol: Protocol, count: usize, address: &str) -> serde_json::Value {
-    let mut file = serde_json::json!({ "cluster": "test", "nodes": {} });
-    for i in 1..=count {
-        file["nodes"][format!("p{i}")] = serde_json::json!({ "listen": {
-            "client": format!("{address}:{}", 8000 + i),
-            "peer": format!("{address}:{}", 8100 + i),
-            "admin": format!("{address}:{}", 8200 + i),
-        }});
-    }
-    match protocol {
-        Protocol::Caspaxos => add_caspaxos(&mut file, count),
-        Protocol::Raft => add_replicas(&mut file, count),
-    }
-    file
 }
 
 /// An acceptor and a proposer on each node.

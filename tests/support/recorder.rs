@@ -147,7 +147,9 @@ impl Client {
             (end, Some(error)) => {
                 self.note(&command, &end, error);
                 self.agent = agent();
-                std::thread::sleep(Duration::from_millis(5));
+                // Many operations of unknown outcome are hard to judge.
+                let is_excused = self.excuse.lock().unwrap().is_some();
+                std::thread::sleep(Duration::from_millis(if is_excused { 50 } else { 5 }));
                 end
             }
         };

@@ -4,9 +4,12 @@ mod acceptors;
 mod chaos;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gryadka::config::{Cluster, DeployError, EXIT_BAD_CONFIG, write_deployment};
+use gryadka::control::{Format, show_status};
+use gryadka::perseus::parse_duration;
 use gryadka::process::{self, fail};
 use structopt::StructOpt;
 
@@ -40,6 +43,27 @@ enum Command {
         #[structopt(long, name = "DIR", default_value = "deployment", parse(from_os_str))]
         out: PathBuf,
     },
+    /// Shows how the nodes are
+    #[structopt(after_help = "EXAMPLES:
+    gryadkactl status configs/gryadka-cluster.json
+    gryadkactl status configs/ten-nodes.json --wait 30s
+        waits until all are ready
+
+EXIT CODES:
+    0  all nodes that serve clients are ready
+    1  one of them is not
+    2  bad arguments or files")]
+    Status {
+        /// The cluster file
+        #[structopt(name = "CLUSTER.json", parse(from_os_str))]
+        cluster: PathBuf,
+        /// How long to wait until all are ready
+        #[structopt(long, value_name = "TIME", parse(try_from_str = parse_duration))]
+        wait: Option<Duration>,
+        /// table or json
+        #[structopt(short = "w", long, default_value = "table")]
+        write: Format,
+    },
     Acceptors(acceptors::Acceptors),
     Chaos(chaos::Chaos),
 }
@@ -50,8 +74,16 @@ const INTERRUPTED: i32 = 130;
 fn main() {
     match process::arguments() {
         Command::Deploy { cluster, names, out } => deploy(cluster, &names, out),
+        Command::Status { cluster, wait, write } => status(&cluster, wait, write),
         Command::Acceptors(command) => acceptors::run(command),
         Command::Chaos(command) => chaos::run(command),
+    }
+}
+
+fn status(cluster: &Path, wait: Option<Duration>, format: Format) {
+    let shown = show_status(cluster, wait.unwrap_or_default(), format);
+    if let Err(error) = actix::System::new().block_on(shown) {
+        fail(error.exit_status(), error);
     }
 }
 

@@ -13,6 +13,9 @@ use crate::kv::Key;
 /// failure in a row, six times at most.
 const LEAP: u64 = 16;
 
+/// The least time that is worth waiting for an answer.
+const SHORT: Duration = Duration::from_millis(2);
+
 impl Proposer {
     /// How long to leave a key alone after a round that came to nothing.
     ///
@@ -36,6 +39,21 @@ impl Proposer {
         if work.is_contended {
             self.last.counter += LEAP << work.failures.min(6);
         }
+    }
+
+    /// Who is to answer yet after a conflict may do so soon, or else the round is
+    /// given up: one acceptor that refuses and one that is silent must not cost
+    /// as much time as a silent quorum.
+    pub(super) fn wait_for_the_rest(
+        &mut self,
+        now: Instant,
+        key: Key,
+        mut work: Work,
+        effects: &mut Vec<Effect>,
+    ) {
+        let patience = (self.round_trip * 4).max(SHORT);
+        work.gives_up_at = work.gives_up_at.min(now + patience);
+        self.wait(now, key, work, effects);
     }
 
     /// A quorum has answered.

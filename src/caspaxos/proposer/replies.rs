@@ -182,7 +182,10 @@ impl Proposer {
             Phase::BackingOff => return self.put_back(key, work),
         };
         if !quorum.is_out_of_reach_without(&work.lost) {
-            return self.put_back(key, work);
+            return match work.is_contended {
+                true => self.wait_for_the_rest(now, key, work, effects),
+                false => self.put_back(key, work),
+            };
         }
         if let Some(least) = fenced_below {
             work.waiting.give_up(&Failure::StaleConfiguration(least), effects);

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Starts all nodes of a cluster on this machine, in the background, waits until
+# they are ready, uploads the connection matrix, and prints what runs where:
+#
+#   bin/start_server.sh [CONFIG [MATRIX]]
+#
+# CONFIG is the cluster file, configs/ten-nodes.json unless given. MATRIX is
+# uploaded where the cluster allows chaos; without it everything gets through.
+# Nodes that run already stay as they are. bin/stop_server.sh stops them.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+if (($# > 2)); then
+  echo "usage: bin/start_server.sh [CONFIG [MATRIX]]" >&2
+  exit 2
+fi
+config=$(absolute "${1:-$root/configs/ten-nodes.json}")
+matrix=${2:+$(absolute "$2")}
+control=$(binary gryadkactl)
+node=$(binary gryadka)
+patience=${START_PATIENCE:-60s}
+
+cd "$root"
+name=$(basename "$config" .json)
+deployment=deployment/$name
+run=$(run_directory "$config")
+mkdir -p "$run"
+files=$("$control" deploy "$config" --out "$deployment")
+for file in $files; do
+  [[ $file == *.json ]] || continue
+  one=$(basename "$file" .json)
+  if runs "$run/$one.pid" "$file"; then
+    continue
+  fi
+  setsid nohup "$node" "$file" >>"$run/$one.log" 2>&1 </dev/null &
+  echo $! >"$run/$one.pid"
+done
+if ! "$control" status "$config" --wait "$patience"; then
+  echo "not all nodes came up; see their logs in $run, and bin/stop_server.sh $config" >&2
+  exit 1
+fi
+if [[ -n $matrix ]]; then
+  "$control" chaos upload "$config" "$matrix"
+elif grep -Eq '"chaos": *(true|"anywhere")' "$config"; then
+  "$control" chaos heal "$config"
+fi
+echo "logs in $run; bin/stop_server.sh $config stops them"

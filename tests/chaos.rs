@@ -1,0 +1,326 @@
+//! The connection matrix and the nodes that play dead, on real clusters.
+//!
+//! ```text
+//! cargo test --test chaos
+//! CHAOS_MESSAGES=10000 CHAOS_SECONDS=300 cargo test --release --test chaos -- --nocapture --test-threads 1
+//! ```
+
+#[macro_use]
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use support::load::Load;
+use support::{Answer, Cluster, Protocol, get, put, request, wait_until};
+
+on_both_protocols! {
+    so_many_messages_are_dropped_as_the_matrix_says
+    a_dead_node_is_dead_to_its_clients_and_comes_back
+    a_node_that_is_cut_off_harms_nobody_and_comes_back_quietly
+    whatever_is_dropped_no_answer_is_wrong
+    chaos_is_refused_where_it_is_not_asked_for
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// The matrix of a cluster, and how it is put in force.
+struct Matrix<'a> {
+    cluster: &'a Cluster,
+    version: u64,
+    drop: Vec<Vec<f64>>,
+}
+
+impl Matrix<'_> {
+    fn of(cluster: &Cluster) -> Matrix<'_> {
+        let size = cluster.names.len();
+        Matrix { cluster, version: 0, drop: vec![vec![0.0; size]; size] }
+    }
+
+    fn body(&self) -> Value {
+        let node = |(index, name): (usize, &String)| json!({ "name": name, "peer": format!("http://{}:{}", self.cluster.address, 8101 + index) });
+        let nodes: Vec<Value> = self.cluster.names.iter().enumerate().map(node).collect();
+        json!({ "version": self.version, "nodes": nodes, "drop": self.drop })
+    }
+
+    fn install(&mut self) {
+        self.version += 1;
+        for node in 0..self.cluster.names.len() {
+            let answer = put_json(&format!("{}/chaos", self.cluster.admin_url(node)), &self.body());
+            assert_eq!(answer.status, 204, "{answer:?}");
+        }
+    }
+
+    fn heal(&mut self) {
+        self.drop.iter_mut().flatten().for_each(|drop| *drop = 0.0);
+        self.install();
+    }
+
+    /// Cuts what a node sends, what it hears, or both.
+    fn cut(&mut self, node: usize, (sends, hears): (bool, bool)) {
+        for other in (0..self.drop.len()).filter(|other| *other != node) {
+            self.drop[node][other] = f64::from(u8::from(sends));
+            self.drop[other][node] = f64::from(u8::from(hears));
+        }
+        self.install();
+    }
+
+    /// The messages from one node to another since the matrix is in force: how
+    /// many were to be sent, and how many came.
+    fn messages(&self, from: usize, to: usize) -> (u64, u64) {
+        let count = |at: usize, other: usize, field: &str| {
+            let shown = get(&format!("{}/chaos", self.cluster.admin_url(at))).json();
+            shown["messages"][&self.cluster.names[other]][field].as_u64().expect("a number")
+        };
+        // Those that are under way now were sent and did not come yet.
+        let sent = count(from, to, "sent");
+        (sent, count(to, from, "received"))
+    }
+
+    /// Checks the share of the messages that came, by the receiver's count.
+    fn heal_after_counting(&mut self, from: usize, to: usize, probability: f64) {
+        // What was under way when the clients stopped has come or is lost.
+        let mut counts = self.messages(from, to);
+        wait_until("the messages have come", || {
+            let before = std::mem::replace(&mut counts, self.messages(from, to));
+            before == counts || self.cluster.protocol == Protocol::Raft
+        });
+        let (sent, came) = counts;
+        let share = 1.0 - came as f64 / sent as f64;
+        let sigma = (probability * (1.0 - probability) / sent as f64).sqrt();
+        println!(
+            "{:?}: {probability}: {came} of {sent} came, {share:.4} dropped, {:.2} sigma off",
+            self.cluster.protocol,
+            if sigma > 0.0 { (share - probability).abs() / sigma } else { 0.0 }
+        );
+        // A few may be on their way between the two counts.
+        let bound = 3.0 * sigma + 5.0 / sent as f64;
+        assert!((share - probability).abs() <= bound, "{share} is not {probability}");
+        self.heal();
+    }
+}
+
+fn put_json(url: &str, body: &Value) -> Answer {
+    let body = body.to_string();
+    request("PUT", url, Some(("application/json", body.as_bytes()))).expect("an answer")
+}
+
+fn post(url: &str) -> Answer {
+    request("POST", url, Some(("application/json", b"{}"))).expect("an answer")
+}
+
+/// Asks a node for so much that messages flow, without waiting for the answers.
+fn ask_on(cluster: &Cluster, node: usize, is_over: impl Fn() -> bool) {
+    let (stop, url) = (AtomicBool::new(false), cluster.url(node));
+    let client = |number: usize| {
+        let (stop, url) = (&stop, &url);
+        move || {
+            let agent: ureq::Agent = ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_global(Some(Duration::from_millis(100)))
+                .build()
+                .into();
+            for round in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Most of the messages are lost, and so are the answers.
+                let _ = agent.put(format!("{url}/k{number}-{}", round % 50)).send("v");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..48).for_each(|number| drop(scope.spawn(client(number))));
+        while !is_over() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Of the messages from a node to the next one: on Raft from a follower to the
+/// leader, which are commands.
+fn so_many_messages_are_dropped_as_the_matrix_says(protocol: Protocol) {
+    let cluster = Cluster::start_with_chaos(protocol, 3);
+    let wanted = number("CHAOS_MESSAGES", 1_500);
+    let to = cluster.leader().unwrap_or(1);
+    let from = (to + 1) % 3;
+    for probability in [0.0, 0.1, 0.6, 1.0] {
+        let mut matrix = Matrix::of(&cluster);
+        matrix.version =
+            get(&format!("{}/chaos", cluster.admin_url(0))).json()["matrix"]["version"]
+                .as_u64()
+                .unwrap_or(0);
+        // Nobody else becomes the leader meanwhile.
+        matrix.drop[from][to] = probability;
+        matrix.install();
+        ask_on(&cluster, from, || matrix.messages(from, to).0 >= wanted);
+        matrix.heal_after_counting(from, to, probability);
+    }
+}
+
+fn a_dead_node_is_dead_to_its_clients_and_comes_back(protocol: Protocol) {
+    let cluster = Cluster::start_with_chaos(protocol, 3);
+    let load = Load::start(&cluster, 4);
+    load.wait_for_answers(100);
+    let leader = cluster.leader();
+    let dead = leader.unwrap_or(0);
+    load.excuse_death(dead, leader);
+    let admin = cluster.admin_url(dead);
+    assert_eq!(post(&format!("{admin}/chaos/kill")).status, 204);
+    let asked = request("GET", &format!("{}/k", cluster.url(dead)), None);
+    assert!(asked.is_err(), "{asked:?}");
+    let others: Vec<usize> = (0..3).filter(|node| *node != dead).collect();
+    load.expect_service(&cluster, &others);
+    load.wait_for_answers(100);
+    let health = request("GET", &format!("{admin}/health"), None).expect("an answer");
+    assert_eq!((health.status, &health.json()["chaos"]["killed"]), (503, &true.into()));
+    assert_eq!(post(&format!("{admin}/chaos/revive")).status, 204);
+    load.expect_service(&cluster, &[dead]);
+    load.wait_for_answers(100);
+    assert_eq!(get(&format!("{admin}/health")).json()["chaos"], Value::Null);
+    load.finish_and_check(&cluster);
+    // And for good.
+    let killed = request(
+        "POST",
+        &format!("{admin}/chaos/kill"),
+        Some(("application/json", b"{\"process\":true}")),
+    );
+    assert!(killed.is_err(), "{killed:?}");
+    let mut cluster = cluster;
+    assert!(!cluster.node(dead).wait().success());
+}
+
+/// The leader, or any node: all of it, what it sends, or what it hears.
+fn a_node_that_is_cut_off_harms_nobody_and_comes_back_quietly(protocol: Protocol) {
+    let cluster = Cluster::start_with_chaos(protocol, 3);
+    let load = Load::start(&cluster, 4);
+    load.wait_for_answers(100);
+    let mut matrix = Matrix::of(&cluster);
+    for directions in [(true, true), (true, false), (false, true)] {
+        let leader = cluster.leader();
+        let cut = leader.unwrap_or(0);
+        let others: Vec<usize> = (0..3).filter(|node| *node != cut).collect();
+        load.excuse_death(cut, leader);
+        load.take_longest_gap();
+        matrix.cut(cut, directions);
+        let is_replaced = protocol == Protocol::Raft && directions == (true, true);
+        if protocol == Protocol::Caspaxos || is_replaced {
+            load.expect_service(&cluster, &others);
+            load.wait_for_answers(100);
+        } else {
+            // Who hears the leader elects no other, though it hears nobody: that
+            // costs the clients their answers, and nothing else.
+            load.excuse_all();
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        let gap = load.take_longest_gap();
+        let new_term = others.iter().find_map(|node| leads(&cluster, *node));
+        assert!(!is_replaced || new_term.is_some(), "nobody else leads");
+        load.excuse_all();
+        matrix.heal();
+        let healed = Instant::now();
+        load.expect_service(&cluster, &[0, 1, 2]);
+        let served = healed.elapsed();
+        println!("{protocol:?} {directions:?}: gap {gap:.0?}, all serve after {served:.0?}");
+        if protocol == Protocol::Caspaxos {
+            assert!(gap < Duration::from_millis(500), "{gap:?}");
+        }
+        if is_replaced {
+            load.wait_for_answers(100);
+            for node in 0..3 {
+                let term = raft(&cluster, node)["term"].as_u64();
+                assert_eq!(term, new_term, "an election at its return");
+            }
+        }
+    }
+    load.finish_and_check(&cluster);
+}
+
+/// The term in which a node leads, if it does.
+fn leads(cluster: &Cluster, node: usize) -> Option<u64> {
+    if cluster.protocol == Protocol::Caspaxos {
+        return None;
+    }
+    let state = raft(cluster, node);
+    (state["role"] == "leader").then(|| state["term"].as_u64().expect("a term"))
+}
+
+fn raft(cluster: &Cluster, node: usize) -> Value {
+    get(&format!("{}/raft", cluster.admin_url(node))).json()
+}
+
+/// Each second another matrix: everything is a little unsure, and one way is cut.
+fn whatever_is_dropped_no_answer_is_wrong(protocol: Protocol) {
+    let cluster = Cluster::start_with_chaos(protocol, 3);
+    let load = Load::start(&cluster, 6);
+    load.wait_for_answers(100);
+    load.excuse_all();
+    let mut random = SmallRng::seed_from_u64(1);
+    let mut matrix = Matrix::of(&cluster);
+    for _ in 0..number("CHAOS_SECONDS", 8) {
+        for drop in matrix.drop.iter_mut().flatten() {
+            *drop = random.random_range(0.0..0.3);
+        }
+        let (row, column) = (random.random_range(0..3), random.random_range(0..3));
+        matrix.drop[row][column] = 1.0;
+        matrix.install();
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    matrix.heal();
+    let healed = Instant::now();
+    for node in 0..3 {
+        wait_until("the node serves", || {
+            put(&format!("{}/served", cluster.url(node)), b"v").status == 204
+        });
+    }
+    let took = healed.elapsed();
+    println!("{protocol:?}: every node serves {took:.1?} after");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    load.expect_service(&cluster, &[0, 1, 2]);
+    load.wait_for_answers(100);
+    load.finish_and_check(&cluster);
+}
+
+fn chaos_is_refused_where_it_is_not_asked_for(protocol: Protocol) {
+    let calm = Cluster::start(protocol, 1);
+    let (url, body) = (format!("{}/chaos", calm.admin_url(0)), Matrix::of(&calm).body());
+    for answer in [
+        get(&url),
+        put_json(&url, &body),
+        post(&format!("{url}/kill")),
+        post(&format!("{url}/revive")),
+    ] {
+        assert_eq!(answer.status, 403);
+        let why = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(
+            why.contains("chaos is off at this node") && why.contains("\"chaos\": true"),
+            "{why}"
+        );
+    }
+    assert_eq!(get(&format!("{}/readyz", calm.url(0))).status, 200);
+    let cluster = Cluster::start_with_chaos(protocol, 1);
+    let url = format!("{}/chaos", cluster.admin_url(0));
+    let mut matrix = Matrix::of(&cluster);
+    matrix.install();
+    for (change, status, needle) in [
+        (json!({ "drop": [[1.5]] }), 400, "row 0, column 0: 1.5 is not from 0 to 1"),
+        (json!({ "drop": [[0, 0]] }), 400, "row 0 has 2 values, not 1"),
+        (json!({ "drop": [["x"]] }), 400, "invalid type"),
+        (json!({ "nodes": [{ "name": "p9" }] }), 400, "node p1 is not in the matrix"),
+        (json!({ "version": 1 }), 409, "the node has version 1 already"),
+    ] {
+        let mut body = matrix.body();
+        body["version"] = 7.into();
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let answer = put_json(&url, &body);
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(answer.text().contains(needle), "{needle}: {}", answer.text());
+        assert_eq!(get(&url).json()["matrix"]["version"], 1, "nothing changed");
+    }
+}
