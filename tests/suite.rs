@@ -93,6 +93,19 @@ fn a_static_suite_counts_every_request(protocol: Protocol) {
     assert_eq!(svg.matches("<circle").count(), 82);
     let left = get(&format!("{}/v2/keys/?recursive=true&quorum=true", cluster.url(0)));
     assert!(!left.text().contains("suite/"), "the keys are deleted: {}", left.text());
+    assert_a_refused_kill_is_told(&cluster);
+}
+
+/// The nodes run without chaos, whatever the file says by now.
+fn assert_a_refused_kill_is_told(cluster: &Cluster) {
+    let file = fs::read_to_string(file_of(cluster)).unwrap();
+    let changed = cluster.dir.path().join("changed.json");
+    fs::write(&changed, file.replace(r#""chaos":false"#, r#""chaos":true"#)).unwrap();
+    let output = perseus().arg("dynamic").arg(&changed).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    let errors = errors(&output);
+    assert!(errors.contains("was not killed") && errors.contains("status 403"), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "there is nothing to revive: {errors}");
 }
 
 fn several_clients_of_each_type_see_one_order(protocol: Protocol) {

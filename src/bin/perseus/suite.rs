@@ -183,16 +183,19 @@ async fn perform(plan: SuitePlan, layout: Layout, form: Form, file: Option<File>
         _ = terminate.recv() => Err(143),
     };
     let restored = suite.restore().await;
-    let ran = match ran {
-        Ok(ran) => ran,
+    if let Err(error) = &restored {
+        eprintln!("error: {error}");
+    }
+    let finished = match ran {
+        Ok(ran) => ran.and_then(|()| finish(&suite, &title, form, file)),
         Err(signal) => {
-            let how = restored.map_or_else(|error| error.to_string(), |()| "stopped".to_owned());
-            eprintln!("error: {how}");
+            eprintln!("stopped before the end; nothing was checked");
             return ExitCode::from(signal);
         }
     };
-    match ran.and(restored).and_then(|()| finish(&suite, &title, form, file)) {
-        Ok(None) => ExitCode::SUCCESS,
+    match finished {
+        Ok(None) if restored.is_ok() => ExitCode::SUCCESS,
+        Ok(None) => ExitCode::FAILURE,
         Ok(Some(failure)) => failed(&failure),
         Err(error) => failed(&error.to_string()),
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::nodes::Nodes;
 use super::{Layout, SuiteError, SuiteNode};
-use crate::client::Operator;
+use crate::client::{Operator, OperatorError};
 use crate::config::Serving;
 
 /// What was done in a round.
@@ -71,7 +71,12 @@ impl Chaos {
         self.killed.set(Some(number));
         match Operator::new(url).post("/chaos/kill", &json!({}), Self::PATIENCE).await {
             Ok(_) => self.nodes.set_dead(Some(number)),
-            Err(error) => return Err(SuiteError::Kill { node, error }),
+            Err(error) => {
+                if matches!(error, OperatorError::Refused { .. }) {
+                    self.killed.set(None);
+                }
+                return Err(SuiteError::Kill { node, error: Box::new(error) });
+            }
         }
         Ok(Disturbance::Killed(node))
     }
@@ -89,7 +94,7 @@ impl Chaos {
                 Ok(_) => break,
                 Err(error) if tried == Self::REVIVALS => {
                     let (node, url) = (name.clone(), url.clone());
-                    return Err(SuiteError::Revive { node, url, error });
+                    return Err(SuiteError::Revive { node, url, error: Box::new(error) });
                 }
                 Err(_) => tokio::time::sleep(Self::PAUSE).await,
             }

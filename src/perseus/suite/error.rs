@@ -14,7 +14,7 @@ pub enum SuiteError {
         /// Its name.
         node: String,
         /// Why not.
-        error: OperatorError,
+        error: Box<OperatorError>,
     },
     /// A killed node was to be revived.
     #[error("node {node} is not revived: {error}; POST {{}} to {url}/chaos/revive, or restart it")]
@@ -24,7 +24,7 @@ pub enum SuiteError {
         /// Its admin listener.
         url: String,
         /// Why not.
-        error: OperatorError,
+        error: Box<OperatorError>,
     },
     /// A line could not be printed.
     #[error("the output cannot be written: {0}")]

@@ -68,7 +68,11 @@ fn draw(
         chart.draw_series(dots)?.label(name).legend(legend);
     }
     let mut labels = chart.configure_series_labels();
-    labels.background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.4)).draw()?;
+    labels
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.4))
+        .draw()?;
     root.present()?;
     Ok(())
 }
