@@ -11,7 +11,8 @@
 //!
 //! This layer knows commands and their outcomes ([`crate::kv`]) and how
 //! clients speak to a node ([`crate::client`]); it does not know which
-//! protocol answered, nor the actors that run it.
+//! protocol answered, nor the actors that run it. The suites alone read cluster
+//! files, for they kill nodes and say who leads.
 
 mod history;
 mod indices;
