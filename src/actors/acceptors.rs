@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::collector::CollectorView;
-use super::control::{Collect, Inquire, ProposerView, Reconfigure};
+use super::control::{Collect, Describe, Inquire, ProposerView, Reconfigure};
 use super::proposer::Proposer;
 use super::service::Service;
 use crate::caspaxos::{
@@ -227,6 +227,13 @@ impl Acceptors {
         keys.sort_unstable();
         keys.dedup();
         Ok((keys, end))
+    }
+
+    /// What the proposer knows and does; `None` when it has ended.
+    pub async fn describe(&self) -> Option<serde_json::Value> {
+        let (answer, description) = oneshot::channel();
+        self.proposer.do_send(Describe { answer });
+        description.await.ok()
     }
 
     async fn ask(

@@ -57,6 +57,14 @@ pub struct Inquire {
     pub answer: oneshot::Sender<Option<Reply>>,
 }
 
+/// Asks a proposer what it knows and does, for people who look for a fault.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Describe {
+    /// The description, in fields with names.
+    pub answer: oneshot::Sender<serde_json::Value>,
+}
+
 /// What can be seen of a proposer from any thread.
 pub struct ProposerView {
     configuration: RwLock<Configuration>,

@@ -7,6 +7,8 @@
 //! would.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -68,9 +70,35 @@ pub struct Envelope<P: Party> {
 #[rtype(result = "()")]
 pub struct Envelopes<P: Party>(pub Vec<Envelope<P>>);
 
+/// How busy a link is, readable from any thread.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    queued: AtomicUsize,
+    under_way: AtomicUsize,
+    round_trip_us: AtomicU64,
+}
+
+impl Gauge {
+    /// How many envelopes wait for a batch.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// How many batches are under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
+    /// How long the last batch took that was answered, in microseconds.
+    pub fn round_trip_us(&self) -> u64 {
+        self.round_trip_us.load(Ordering::Relaxed)
+    }
+}
+
 /// A link to one party.
 pub struct Link<P: Party> {
     party: P,
+    gauge: Arc<Gauge>,
     queue: VecDeque<(Instant, Envelope<P>)>,
     /// How many envelopes are held back, on their way to the queue.
     delayed: usize,
@@ -89,6 +117,7 @@ impl<P: Party> Link<P> {
     pub fn new(party: P) -> Self {
         Link {
             party,
+            gauge: Arc::default(),
             queue: VecDeque::new(),
             delayed: 0,
             batches_under_way: 0,
@@ -96,20 +125,36 @@ impl<P: Party> Link<P> {
         }
     }
 
+    /// How busy it is.
+    pub fn gauge(&self) -> Arc<Gauge> {
+        self.gauge.clone()
+    }
+
+    fn note_load(&self) {
+        self.gauge.queued.store(self.queue.len(), Ordering::Relaxed);
+        self.gauge.under_way.store(self.batches_under_way, Ordering::Relaxed);
+    }
+
     fn send_batches(&mut self, ctx: &mut Context<Self>) {
         while self.batches_under_way < MAX_BATCHES {
             let Next { tickets, calls, bytes, patience } = self.next_batch();
             if calls.is_empty() {
-                return;
+                break;
             }
             self.batches_under_way += 1;
             let exchange = self.party.exchange(calls, bytes, patience);
-            ctx.spawn(exchange.into_actor(self).map(|result, link, ctx| {
+            let began = Instant::now();
+            ctx.spawn(exchange.into_actor(self).map(move |result, link, ctx| {
                 link.batches_under_way -= 1;
+                if result.is_ok() {
+                    let took_us = began.elapsed().as_micros() as u64;
+                    link.gauge.round_trip_us.store(took_us, Ordering::Relaxed);
+                }
                 link.take_in(tickets, result, ctx);
                 link.send_batches(ctx);
             }));
         }
+        self.note_load();
     }
 
     fn next_batch(&mut self) -> Next<P> {

@@ -3,7 +3,7 @@
 
 mod control;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::acceptor_link::{AcceptorLink, AcceptorParty, Replies, Ticket};
 use super::alarms::Alarms;
 use super::complaints::Complaints;
 use super::control::{ConfigurationKeeper, ProposerView};
-use super::link::{Envelope, Envelopes};
+use super::link::{Envelope, Envelopes, Gauge};
 use super::protocol::{List, Submit};
 use super::service::Permit;
 use crate::caspaxos::{
@@ -48,6 +48,7 @@ struct ListingUnderWay {
 pub struct Proposer {
     core: caspaxos::Proposer,
     links: HashMap<AcceptorId, Addr<AcceptorLink>>,
+    gauges: BTreeMap<AcceptorId, Arc<Gauge>>,
     /// Where the links lead, as far as anybody said.
     linked_places: HashMap<AcceptorId, Place>,
     link_to: LinkTo,
@@ -88,6 +89,7 @@ impl Proposer {
             );
             let mut proposer = Proposer {
                 links: HashMap::new(),
+                gauges: BTreeMap::new(),
                 linked_places: HashMap::new(),
                 link_to,
                 core,
@@ -119,7 +121,9 @@ impl Proposer {
     fn link_one(&mut self, acceptor: &AcceptorId, place: Option<&Place>, ctx: &Context<Self>) {
         let is_elsewhere = place.is_some() && self.linked_places.get(acceptor) != place;
         if is_elsewhere || !self.links.contains_key(acceptor) {
-            let link = (self.link_to)(acceptor, place, ctx.address()).start();
+            let link = (self.link_to)(acceptor, place, ctx.address());
+            self.gauges.insert(acceptor.clone(), link.gauge());
+            let link = link.start();
             self.links.insert(acceptor.clone(), link);
             self.linked_places.extend(place.map(|place| (acceptor.clone(), place.clone())));
         }

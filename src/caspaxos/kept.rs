@@ -42,6 +42,16 @@ impl KeptValues {
         Some(kept)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// What they take, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Drops all of them.
     pub fn clear(&mut self) {
         self.by_key.clear();

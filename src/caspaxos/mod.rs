@@ -57,5 +57,5 @@ pub use message::{
     AcceptorStatus, Call, ListEntry, ListKind, ListPage, ListRequest, Reply, Request, Value,
 };
 pub use planted::Bug;
-pub use proposer::{Proposer, Settings};
+pub use proposer::{Load, Proposer, Settings};
 pub use reconfiguration::ReconfigurationError;

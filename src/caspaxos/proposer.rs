@@ -86,6 +86,23 @@ impl Default for Settings {
     }
 }
 
+/// How busy a proposer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// Keys whose values are kept for the one-round-trip rule.
+    pub kept: usize,
+    /// What they take, roughly, in bytes.
+    pub kept_bytes: usize,
+    /// Keys that are worked on.
+    pub keys: usize,
+    /// Commands that wait for an answer.
+    pub commands: usize,
+    /// Keys that are left to others for a while.
+    pub backing_off: usize,
+    /// How long a quorum takes to answer.
+    pub round_trip: Duration,
+}
+
 /// A proposer. See the module's text.
 #[derive(Clone)]
 pub struct Proposer {
@@ -180,6 +197,24 @@ impl Proposer {
     /// Up to where it knows of collected registers.
     pub fn age(&self) -> Age {
         self.age
+    }
+
+    /// The last ballot that it made.
+    pub fn last_ballot(&self) -> Ballot {
+        self.last
+    }
+
+    /// How busy it is. Counts all keys that are worked on.
+    pub fn load(&self) -> Load {
+        let is_backing_off = |work: &&Work| matches!(work.phase, Phase::BackingOff);
+        Load {
+            kept: self.kept.len(),
+            kept_bytes: self.kept.bytes(),
+            keys: self.works.len(),
+            commands: self.works.values().map(|work| work.waiting.len()).sum(),
+            backing_off: self.works.values().filter(is_backing_off).count(),
+            round_trip: self.round_trip,
+        }
     }
 
     /// Takes one event in and appends what is to be done.

@@ -75,7 +75,7 @@ impl ClientError {
     }
 
     /// True when the same request may be answered differently later.
-    pub(super) fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match &self.kind {
             ErrorKind::Connect(_) | ErrorKind::Timeout(_) | ErrorKind::Closed(_) => true,
             ErrorKind::Status { status, .. } => *status >= 500 || *status == 429,

@@ -9,6 +9,7 @@
 //! - [`plan`] and [`single`] are pure: from the lists in force to the next ones.
 //! - [`Layout`] is what the cluster file says: where acceptors and proposers are.
 //! - [`ChaosControl`] puts connection matrices in force and kills nodes.
+//! - [`Keys`] gets and puts keys for people.
 //! - [`Control`] asks the proposers, makes steps and rescans.
 //!
 //! Nothing is kept between runs. What an interrupted operation has done is in
@@ -17,6 +18,7 @@
 mod chaos;
 mod dump;
 mod error;
+mod keys;
 mod layout;
 mod operate;
 pub mod plan;
@@ -28,6 +30,7 @@ mod survey;
 pub use chaos::ChaosControl;
 pub use dump::{Format, UnknownFormat};
 pub use error::ControlError;
+pub use keys::{KeyCommand, KeyError, Keys, Shape};
 pub use layout::{Layout, ProposerAt};
 pub use operate::{At, Control};
 pub use rescan::Pace;

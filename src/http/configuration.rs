@@ -27,7 +27,7 @@ pub async fn read(state: web::Data<ClientState>) -> HttpResponse {
 }
 
 /// The configuration in the original's form.
-fn describe(configuration: &Configuration) -> Value {
+pub(super) fn describe(configuration: &Configuration) -> Value {
     let quorum = |quorum: &Quorum| {
         let nodes = quorum.acceptors.iter().map(|id| node(id, configuration.places.get(id)));
         json!({ "nodes": nodes.collect::<Vec<_>>(), "quorum": quorum.size })

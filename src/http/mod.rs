@@ -7,6 +7,7 @@ mod body;
 mod chaos;
 mod configuration;
 mod connections;
+mod debug;
 mod error;
 mod form;
 mod gryadka;
@@ -159,6 +160,8 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(readable("/acceptors/{id}/keys", acceptors::keys))
         .service(writable("/acceptors/status", acceptors::status))
         .service(readable("/collector", acceptors::collector))
+        .service(readable("/debug", debug::all))
+        .service(readable("/debug/{variable}", debug::one))
         .service(chaos_resource())
         .service(writable("/chaos/kill", chaos::kill))
         .service(writable("/chaos/revive", chaos::revive))

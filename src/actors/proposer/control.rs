@@ -1,8 +1,9 @@
 //! What operators ask of a proposer.
 
 use actix::{Context, Handler};
+use serde_json::{Map, Value, json};
 
-use super::super::control::{Collect, Inquire, Reconfigure};
+use super::super::control::{Collect, Describe, Inquire, Reconfigure};
 use super::{Envelope, Envelopes, Operator, Proposer, Ticket};
 use crate::caspaxos::{
     AcceptorId, Call, Collected, CommandId, Configuration, Epoch, Event, ReconfigurationError,
@@ -99,5 +100,31 @@ impl Handler<Inquire> for Proposer {
         let (epoch, age) = (self.core.configuration().epoch, self.core.age());
         let call = Call { epoch, age, request };
         self.links[&to].do_send(Envelopes(vec![Envelope { ticket: Ticket::Inquiry(id), call }]));
+    }
+}
+
+impl Handler<Describe> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, Describe { answer }: Describe, _: &mut Context<Self>) {
+        let acceptors = self.gauges.iter().map(|(id, gauge)| {
+            let shown = json!({
+                "queued": gauge.queued(),
+                "batchesUnderWay": gauge.under_way(),
+                "roundTripMs": gauge.round_trip_us() as f64 / 1000.0,
+            });
+            (id.to_string(), shown)
+        });
+        let acceptors: Map<String, Value> = acceptors.collect();
+        let load = self.core.load();
+        // Who asked may have gone.
+        let _ = answer.send(json!({
+            "ballot": self.core.last_ballot().to_string(),
+            "age": self.core.age(),
+            "kept": { "keys": load.kept, "bytes": load.kept_bytes },
+            "queues": { "keys": load.keys, "commands": load.commands, "backingOff": load.backing_off },
+            "roundTripMs": load.round_trip.as_secs_f64() * 1000.0,
+            "acceptors": acceptors,
+        }));
     }
 }

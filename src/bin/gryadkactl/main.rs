@@ -2,13 +2,14 @@
 
 mod acceptors;
 mod chaos;
+mod keys;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gryadka::config::{Cluster, DeployError, EXIT_BAD_CONFIG, write_deployment};
-use gryadka::control::{Format, show_status};
+use gryadka::control::{Format, KeyCommand, show_status};
 use gryadka::perseus::parse_duration;
 use gryadka::process::{self, fail};
 use structopt::StructOpt;
@@ -17,11 +18,18 @@ use structopt::StructOpt;
 #[derive(StructOpt)]
 #[structopt(
     name = "gryadkactl",
-    after_help = "EXIT CODES:
+    after_help = "EXAMPLES:
+    gryadkactl put --cluster configs/ten-nodes.json color green
+    gryadkactl get --endpoints 127.0.0.1:8001,127.0.0.1:8002 color
+    gryadkactl debug matchIndex --cluster configs/ten-nodes.json
+
+EXIT CODES:
     0  done
-    1  not done: a file could not be written, or a node does not answer
+    1  not done: a file could not be written, or no node answers
     2  bad arguments or files
-    3  refused: it would be unsafe"
+    3  the key does not exist; acceptors, chaos: refused, it would be unsafe
+    4  the key is not as expected
+    5  the outcome is unknown: it may have been done"
 )]
 enum Command {
     /// Writes the nodes' deployment files from a cluster file
@@ -64,6 +72,64 @@ EXIT CODES:
         #[structopt(short = "w", long, default_value = "table")]
         write: Format,
     },
+    /// Prints the value of a key
+    Get {
+        #[structopt(flatten)]
+        nodes: keys::Nodes,
+        #[structopt(name = "KEY")]
+        key: String,
+    },
+    /// Gives a key a value
+    Put {
+        #[structopt(flatten)]
+        nodes: keys::Nodes,
+        #[structopt(name = "KEY")]
+        key: String,
+        #[structopt(name = "VALUE")]
+        value: String,
+    },
+    /// Gives a key a value if it has another one
+    Cas {
+        #[structopt(flatten)]
+        nodes: keys::Nodes,
+        #[structopt(name = "KEY")]
+        key: String,
+        /// The value that it must have
+        #[structopt(name = "OLD")]
+        old: String,
+        #[structopt(name = "NEW")]
+        new: String,
+    },
+    /// Deletes a key
+    Del {
+        #[structopt(flatten)]
+        nodes: keys::Nodes,
+        #[structopt(name = "KEY")]
+        key: String,
+    },
+    /// Lists the keys of a directory, and of those in it
+    Ls {
+        #[structopt(flatten)]
+        nodes: keys::Nodes,
+        /// The directory; all keys unless given
+        #[structopt(name = "DIRECTORY", default_value = "")]
+        prefix: String,
+    },
+    /// Counts a key up by one, from nothing to 1
+    Incr {
+        #[structopt(flatten)]
+        nodes: keys::Nodes,
+        #[structopt(name = "KEY")]
+        key: String,
+    },
+    /// Prints what a node knows, as JSON
+    Debug {
+        /// all, or one of the names that it shows
+        #[structopt(name = "VARIABLE")]
+        variable: String,
+        #[structopt(flatten)]
+        nodes: keys::DebugNodes,
+    },
     Acceptors(acceptors::Acceptors),
     Chaos(chaos::Chaos),
 }
@@ -75,6 +141,15 @@ fn main() {
     match process::arguments() {
         Command::Deploy { cluster, names, out } => deploy(cluster, &names, out),
         Command::Status { cluster, wait, write } => status(&cluster, wait, write),
+        Command::Get { nodes, key } => keys::perform(&nodes, KeyCommand::Get(key)),
+        Command::Put { nodes, key, value } => keys::perform(&nodes, KeyCommand::Put(key, value)),
+        Command::Cas { nodes, key, old, new } => {
+            keys::perform(&nodes, KeyCommand::Swap(key, old, new));
+        }
+        Command::Del { nodes, key } => keys::perform(&nodes, KeyCommand::Delete(key)),
+        Command::Ls { nodes, prefix } => keys::perform(&nodes, KeyCommand::List(prefix)),
+        Command::Incr { nodes, key } => keys::perform(&nodes, KeyCommand::Increment(key)),
+        Command::Debug { variable, nodes } => keys::debug(&nodes, &variable),
         Command::Acceptors(command) => acceptors::run(command),
         Command::Chaos(command) => chaos::run(command),
     }
