@@ -85,6 +85,11 @@ async fn operations(url: &str) -> Result<(), ClientError> {
     {
         assert!(matches!(written, Written::NotFound { .. }), "{written:?}");
     }
+
+    let first = connection.replace("r", "1").await?;
+    assert_eq!((first.before, first.after.value.as_str()), (None, "1"));
+    let second = connection.replace("r", "2").await?;
+    assert_eq!((second.before, second.after.value.as_str()), (Some(first.after), "2"));
     Ok(())
 }
 

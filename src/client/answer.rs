@@ -29,6 +29,15 @@ pub enum Written {
     },
 }
 
+/// The answer to a write without a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// What was there; `None` when the key was absent.
+    pub before: Option<Node>,
+    /// What is there now.
+    pub after: Node,
+}
+
 /// A precondition that did not hold (412).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
@@ -60,8 +69,10 @@ pub(super) struct Answer<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct DoneBody {
     node: NodeBody,
+    prev_node: Option<NodeBody>,
 }
 
 #[derive(Deserialize)]
@@ -110,17 +121,25 @@ impl Answer<'_> {
         Ok(Written::Conflict(Conflict { reason, cause, index: refusal.index }))
     }
 
-    fn node(&self) -> Result<Node, ErrorKind> {
-        let done: DoneBody = serde_json::from_slice(self.body)
-            .map_err(|error| ErrorKind::BadBody(error.to_string()))?;
-        if done.node.dir {
-            return Err(ErrorKind::BadBody("the key is a directory".to_owned()));
+    /// The answer to a write without a condition.
+    pub(super) fn replaced(&self) -> Result<Replaced, ErrorKind> {
+        match self.written()? {
+            Written::Done(after) => {
+                let before = self.done()?.prev_node.map(NodeBody::node).transpose()?;
+                Ok(Replaced { before, after })
+            }
+            Written::Conflict(_) | Written::NotFound { .. } => {
+                Err(ErrorKind::BadBody("a condition failed, and there was none".to_owned()))
+            }
         }
-        Ok(Node {
-            value: done.node.value.unwrap_or_default(),
-            created_index: done.node.created_index,
-            modified_index: done.node.modified_index,
-        })
+    }
+
+    fn node(&self) -> Result<Node, ErrorKind> {
+        self.done()?.node.node()
+    }
+
+    fn done(&self) -> Result<DoneBody, ErrorKind> {
+        serde_json::from_slice(self.body).map_err(|error| ErrorKind::BadBody(error.to_string()))
     }
 
     fn error(&self, refusal: RefusalBody) -> ErrorKind {
@@ -136,5 +155,18 @@ impl Answer<'_> {
             error_code: refusal.error_code,
             message: words.join(": "),
         }
+    }
+}
+
+impl NodeBody {
+    fn node(self) -> Result<Node, ErrorKind> {
+        if self.dir {
+            return Err(ErrorKind::BadBody("the key is a directory".to_owned()));
+        }
+        Ok(Node {
+            value: self.value.unwrap_or_default(),
+            created_index: self.created_index,
+            modified_index: self.modified_index,
+        })
     }
 }

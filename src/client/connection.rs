@@ -10,7 +10,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
-use super::answer::{Answer, Node, Written};
+use super::answer::{Answer, Node, Replaced, Written};
 use super::retries::Numbering;
 use super::{ClientError, ErrorKind, MAX_ANSWER_BYTES, Retries};
 
@@ -122,6 +122,15 @@ impl Connection {
         self.put(key, value, Vec::new()).await
     }
 
+    /// Writes the value whatever is there, and shows what was. It is sent once,
+    /// whatever [`Retries`] say.
+    pub async fn replace(&mut self, key: &str, value: &str) -> Result<Replaced, ClientError> {
+        let request = put(key, value, Vec::new());
+        let (status, body) = self.exchange(&request).await?;
+        let answer = Answer { status, body: &body };
+        answer.replaced().map_err(|kind| self.error(&request.method, kind))
+    }
+
     /// Writes the value if the key is as expected.
     pub async fn compare_and_swap(
         &mut self,
@@ -143,11 +152,7 @@ impl Connection {
         value: &str,
         parameters: Vec<(&'static str, String)>,
     ) -> Result<Written, ClientError> {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(parameters)
-            .append_pair("value", value)
-            .finish();
-        self.mutate(Request { form: Some(form), ..Request::of(Method::PUT, path(key)) }).await
+        self.mutate(put(key, value, parameters)).await
     }
 
     /// Sends a mutation, and as long as its outcome is unknown again. An
@@ -258,6 +263,14 @@ impl Request {
     fn of(method: Method, path: String) -> Self {
         Request { method, path, form: None, name: None }
     }
+}
+
+fn put(key: &str, value: &str, parameters: Vec<(&'static str, String)>) -> Request {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(parameters)
+        .append_pair("value", value)
+        .finish();
+    Request { form: Some(form), ..Request::of(Method::PUT, path(key)) }
 }
 
 /// A client of one connection that lives until it breaks.

@@ -22,7 +22,7 @@ mod error;
 mod operator;
 mod retries;
 
-pub use answer::{Conflict, ConflictReason, Node, Written};
+pub use answer::{Conflict, ConflictReason, Node, Replaced, Written};
 pub use connection::{Connection, Expected};
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use error::{ClientError, ErrorKind, StatedOutcome};

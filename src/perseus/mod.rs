@@ -1,9 +1,9 @@
 //! Perseus: load, histories and their judgement; the same on every protocol,
 //! and on a real etcd beside them.
 //!
-//! [`load`] holds the workloads and what is told of them each second. A
-//! [`History`] is what clients asked of the store, when, and what they saw.
-//! [`check`] says whether one register per key, which runs one command after
+//! [`load`] holds the workloads and what is told of them each second; a
+//! [`suite`] is a run that ends, and is judged. A [`History`] is what clients
+//! asked of the store, when, and what they saw. [`check`] says whether one register per key, which runs one command after
 //! the other, could have answered so: linearizability (Herlihy and Wing). It
 //! judges from the outside, so the same check serves the simulator, which
 //! knows every outcome in full, and tests over HTTP, which see what an answer
@@ -11,13 +11,15 @@
 //!
 //! This layer knows commands and their outcomes ([`crate::kv`]) and how
 //! clients speak to a node ([`crate::client`]); it does not know which
-//! protocol answered, nor the actors that run it.
+//! protocol answered, nor the actors that run it. The suites alone read cluster
+//! files, for they kill nodes and say who leads.
 
 mod history;
 mod indices;
 mod linearizability;
 pub mod load;
 mod moves;
+pub mod suite;
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
-//! Puts load on a cluster and tells each second how it fares.
+//! Puts load on a cluster and tells how it fares.
+
+mod suite;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -32,12 +34,14 @@ EXIT CODES:
     1  no iteration succeeded, or the output could not be written
     2  bad arguments";
 
-/// Puts load on a cluster and tells each second how it fares.
+/// Puts load on a cluster and tells how it fares.
 #[derive(StructOpt)]
 #[structopt(name = "perseus", after_help = EXAMPLES)]
 enum Arguments {
     /// Counts up keys over the v2 keys API of any cluster that speaks it.
     Run(Run),
+    /// Puts and gets random keys, and checks that all answers were right.
+    Suite(suite::Arguments),
 }
 
 #[derive(StructOpt)]
@@ -121,6 +125,7 @@ fn main() -> ExitCode {
     env_logger::init();
     let run = match Arguments::from_args_safe() {
         Ok(Arguments::Run(run)) => run,
+        Ok(Arguments::Suite(arguments)) => return suite::run(arguments),
         Err(error)
             if matches!(error.kind, ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed) =>
         {
