@@ -214,7 +214,7 @@ impl Parameters {
                 self.network.slow = 0.01;
                 self.keys = 4;
                 self.clients = 2;
-                self.operations = 150;
+                self.operations = 300;
                 self.think = Span(0, 60_000);
                 self.only_acceptors_crash = false;
                 self.fault = Some(Span(5_000, 50_000));
@@ -223,7 +223,7 @@ impl Parameters {
                 self.changes.iter_mut().for_each(|changes| changes.pause = pause);
             }
             Focus::UnevenQuorums => {
-                self.network.loss = 0.05;
+                self.network.loss = 0.0;
                 self.network.slow = 0.0;
                 self.keys = 3;
                 self.proposers = 2;
@@ -241,15 +241,15 @@ impl Parameters {
                 self.keys = 1;
                 self.proposers = 4;
                 self.clients = 4;
-                self.operations = 150;
-                self.think = Span(0, *pick(random, &[1_000, 10_000]));
+                self.operations = 300;
+                self.think = Span(0, *pick(random, &[1_000, 3_000]));
                 self.fault = None;
                 self.crash_point = 0.0;
-                self.network.loss = 0.05;
+                self.network.loss = 0.0;
                 self.network.delay = Span(50, 3_000);
-                self.network.slow = 0.2;
+                self.network.slow = 0.4;
                 self.network.slow_delay = Span(1_000, 15_000);
-                self.collection = Some(Span(500, 3_000));
+                self.collection = Some(Span(200, 1_500));
                 self.weights = [1, 3, 0, 0, 0, 6, 0, 3, 0];
             }
         }
