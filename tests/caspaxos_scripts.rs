@@ -306,6 +306,26 @@ fn a_proposer_that_hears_of_an_epoch_alone_asks_for_its_configuration() {
     assert_eq!(p2.proposer.configuration(), p1.proposer.configuration());
 }
 
+/// Acceptors may have met an epoch before they are told its configuration.
+#[test]
+fn a_command_that_meets_an_epoch_alone_waits_for_its_configuration() {
+    let mut acceptors = Acceptors::default();
+    let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
+    p1.step(1, quorum("a1 a2 a3", 2), quorum("a1 a2 a3 a4", 3), false);
+    p1.run(&mut acceptors);
+    p2.submit(1, Command::Add(1));
+    for (from, token, _) in std::mem::take(&mut p2.sent) {
+        let fence = Fence { epoch: Epoch(2), ..Fence::default() };
+        p2.take(Event::Replied { token, from, reply: Some(Reply::Fenced(fence)) });
+    }
+    assert!(p2.answers.is_empty(), "{:?}", p2.answers);
+    p2.run(&mut acceptors);
+    assert_eq!(p2.proposer.configuration(), p1.proposer.configuration());
+    p2.fire();
+    p2.run(&mut acceptors);
+    assert_eq!(p2.value(1), Some("1"));
+}
+
 #[test]
 fn two_operators_do_not_decide_two_steps() {
     let mut acceptors = Acceptors::default();

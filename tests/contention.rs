@@ -143,7 +143,7 @@ impl World {
                 match result {
                     Ok(_) => {}
                     Err(Failure::Unknown) => self.report.unknown += 1,
-                    Err(Failure::Failed | Failure::StaleConfiguration(_)) => {
+                    Err(Failure::Failed) => {
                         self.report.failed += 1;
                     }
                 }

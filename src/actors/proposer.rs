@@ -347,9 +347,7 @@ fn listed(listing: Listing) -> Listed {
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Failed | Failure::StaleConfiguration(_) => {
-                Refusal::Failed(failure.to_string())
-            }
+            Failure::Failed => Refusal::Failed(failure.to_string()),
             Failure::Unknown => Refusal::Unknown(failure.to_string()),
         }
     }

@@ -125,9 +125,6 @@ pub enum Failure {
     /// The command took no effect and never will.
     #[error("no quorum of acceptors answered in time; nothing was changed")]
     Failed,
-    /// The acceptors follow a newer configuration; nothing was changed.
-    #[error("this proposer's configuration is older than epoch {}; nothing was changed", .0.0)]
-    StaleConfiguration(Epoch),
     /// The command may have taken effect, or may do so later.
     #[error("no quorum of acceptors confirmed the change in time; it may have been made")]
     Unknown,

@@ -143,17 +143,6 @@ impl Waiting {
         }
     }
 
-    /// Gives all of them up; `definite` is said of those that changed nothing.
-    pub fn give_up(&mut self, definite: &Failure, effects: &mut Vec<Effect>) {
-        let given_up = self.0.drain(..).filter(|pending| !pending.is_answered);
-        effects.extend(given_up.map(|pending| match pending.failure() {
-            Failure::Failed => pending.answer(Err(definite.clone())),
-            other @ (Failure::StaleConfiguration(_) | Failure::Unknown) => {
-                pending.answer(Err(other))
-            }
-        }));
-    }
-
     /// Applies up to `limit` of them in order to `base`. Returns the new value
     /// and an outcome for each of the first ones. Those whose fate nobody can
     /// tell any more are answered as unknown and taken out.

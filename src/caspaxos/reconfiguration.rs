@@ -240,9 +240,7 @@ impl Reconfiguration {
                 None => ReconfigurationError::Failed,
             },
             Err(super::Failure::Unknown) => ReconfigurationError::Unknown,
-            Err(super::Failure::Failed | super::Failure::StaleConfiguration(_)) => {
-                ReconfigurationError::Failed
-            }
+            Err(super::Failure::Failed) => ReconfigurationError::Failed,
         };
         self.answer(Err(error), effects);
         Progress::Ended

@@ -4,7 +4,7 @@ use super::super::kept::Kept;
 use super::super::planted::Bug;
 use super::super::round::{Phase, Work, note};
 use super::super::{
-    AcceptorId, Ballot, Configuration, Effect, Epoch, Failure, Instant, Reply, Token, Value,
+    AcceptorId, Ballot, Configuration, Effect, Epoch, Instant, Reply, Token, Value,
 };
 use super::{MAX_COUNTER, Proposer};
 use crate::kv::{Key, Outcome, Record, Verdict};
@@ -188,7 +188,6 @@ impl Proposer {
             };
         }
         if let Some(least) = fenced_below {
-            work.waiting.give_up(&Failure::StaleConfiguration(least), effects);
             self.ask_around(least, effects);
         }
         self.back_off(now, key, work, effects);
