@@ -96,14 +96,9 @@ done
 case $mode in
   dry-run) echo "then wait until all are ready${matrix:+, and upload $matrix}" ;;
   start)
-    if ! "$control" status "$config" --wait "${START_PATIENCE:-60s}"; then
+    if ! wait_and_upload "$config" "$matrix"; then
       echo "not all nodes came up; see node.log in $remote/NODE on their hosts" >&2
       exit 1
-    fi
-    if [[ -n $matrix ]]; then
-      "$control" chaos upload "$config" "$matrix"
-    elif grep -Eq '"chaos": *(true|"anywhere")' "$config"; then
-      "$control" chaos heal "$config"
     fi
     ;;
 esac

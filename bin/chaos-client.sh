@@ -14,13 +14,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-invalid() {
-  echo "Invalid operation"
-  sed -n '3,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
-  exit 2
-} >&2
-
-(($# >= 2)) || invalid
+(($# >= 2)) || invalid_operation
 config=$1 verb=$2
 shift 2
 words=0
@@ -33,7 +27,7 @@ case $verb in
   get) least=0 most=1 ;;
   partition) least=1 most=1000 ;;
   heal) least=0 most=0 ;;
-  *) invalid ;;
+  *) invalid_operation ;;
 esac
-((words >= least && words <= most)) || invalid
+((words >= least && words <= most)) || invalid_operation
 exec "$(binary gryadkactl)" chaos "$verb" "$config" "$@"

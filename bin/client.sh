@@ -11,17 +11,11 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-invalid() {
-  echo "Invalid operation"
-  sed -n '3,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
-  exit 2
-} >&2
-
-(($# >= 2)) || invalid
+(($# >= 2)) || invalid_operation
 config=$1 verb=$2
 shift 2
 case $verb:$# in
   put:2 | get:1 | debug:1 | debug:3) ;;
-  *) invalid ;;
+  *) invalid_operation ;;
 esac
 exec "$(binary gryadkactl)" "$verb" --cluster "$config" -- "$@"

@@ -18,16 +18,8 @@ USAGE
   exit 2
 }
 
-case ${1:-} in
-  static | dynamic) suite=$1 ;;
-  *) usage ;;
-esac
-shift
-cluster=$root/configs/ten-nodes.json
-if [[ ${1:-} == *.json ]]; then
-  cluster=$(absolute "$1")
-  shift
-fi
+suite_of "$@" || usage
+set -- ${rest[@]+"${rest[@]}"}
 
 clients=(--clients 5)
 types=(put get put-then-get mix)

@@ -38,3 +38,38 @@ run_directory() {
 runs() {
   [[ -r $1 ]] && tr '\0' ' ' <"/proc/$(<"$1")/cmdline" 2>/dev/null | grep -qF -- "$2 "
 }
+
+# invalid_operation: says so, prints the calls that the script's own head shows,
+# and ends it.
+invalid_operation() {
+  echo "Invalid operation"
+  grep -E '^#   bin/' "$0" | cut -c 3-
+  exit 2
+} >&2
+
+# wait_and_upload CONFIG MATRIX: waits until all nodes are ready, then puts the
+# matrix in force; without one everything gets through, where chaos is allowed.
+wait_and_upload() {
+  local control
+  control=$(binary gryadkactl)
+  "$control" status "$1" --wait "${START_PATIENCE:-60s}" || return 1
+  if [[ -n $2 ]]; then
+    "$control" chaos upload "$1" "$2"
+  elif grep -Eq '"chaos": *(true|"anywhere")' "$1"; then
+    "$control" chaos heal "$1"
+  fi
+}
+
+# suite_of ARGUMENT...: sets `suite`, `cluster` and `rest` from the arguments of a
+# suite; fails when they name no suite.
+suite_of() {
+  suite=${1:-}
+  [[ $suite == static || $suite == dynamic ]] || return 1
+  shift
+  cluster=$root/configs/ten-nodes.json
+  if [[ ${1:-} == *.json ]]; then
+    cluster=$(absolute "$1")
+    shift
+  fi
+  rest=("$@")
+}

@@ -18,7 +18,6 @@ config=$(absolute "${1:-$root/configs/ten-nodes.json}")
 matrix=${2:+$(absolute "$2")}
 control=$(binary gryadkactl)
 node=$(binary gryadka)
-patience=${START_PATIENCE:-60s}
 
 cd "$root"
 name=$(basename "$config" .json)
@@ -35,13 +34,8 @@ for file in $files; do
   setsid nohup "$node" "$file" >>"$run/$one.log" 2>&1 </dev/null &
   echo $! >"$run/$one.pid"
 done
-if ! "$control" status "$config" --wait "$patience"; then
+if ! wait_and_upload "$config" "$matrix"; then
   echo "not all nodes came up; see their logs in $run, and bin/stop_server.sh $config" >&2
   exit 1
-fi
-if [[ -n $matrix ]]; then
-  "$control" chaos upload "$config" "$matrix"
-elif grep -Eq '"chaos": *(true|"anywhere")' "$config"; then
-  "$control" chaos heal "$config"
 fi
 echo "logs in $run; bin/stop_server.sh $config stops them"

@@ -8,18 +8,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-case ${1:-} in
-  static | dynamic) suite=$1 ;;
-  *)
-    echo "usage: bin/suite.sh static|dynamic [CLUSTER.json] [options of perseus suite]" >&2
-    exit 2
-    ;;
-esac
-shift
-cluster=$root/configs/ten-nodes.json
-if [[ ${1:-} == *.json ]]; then
-  cluster=$(absolute "$1")
-  shift
+if ! suite_of "$@"; then
+  echo "usage: bin/suite.sh static|dynamic [CLUSTER.json] [options of perseus suite]" >&2
+  exit 2
 fi
 program=$(binary perseus)
-exec "$program" suite "$suite" "$cluster" "$@"
+exec "$program" suite "$suite" "$cluster" ${rest[@]+"${rest[@]}"}

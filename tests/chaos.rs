@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use support::hosts::with_hosts;
 use support::load::Load;
-use support::{Answer, Cluster, Protocol, get, put, request, wait_until};
+use support::replicas::Host;
+use support::{Answer, Cluster, Process, Protocol, get, put, request, wait_until};
 
 on_both_protocols! {
     so_many_messages_are_dropped_as_the_matrix_says
+    messages_take_as_long_as_the_matrix_says
     a_dead_node_is_dead_to_its_clients_and_comes_back
     a_node_that_is_cut_off_harms_nobody_and_comes_back_quietly
     whatever_is_dropped_no_answer_is_wrong
@@ -34,18 +37,20 @@ struct Matrix<'a> {
     cluster: &'a Cluster,
     version: u64,
     drop: Vec<Vec<f64>>,
+    delay: Vec<Vec<String>>,
 }
 
 impl Matrix<'_> {
     fn of(cluster: &Cluster) -> Matrix<'_> {
         let size = cluster.names.len();
-        Matrix { cluster, version: 0, drop: vec![vec![0.0; size]; size] }
+        let (drop, delay) = (vec![vec![0.0; size]; size], vec![vec!["0".into(); size]; size]);
+        Matrix { cluster, version: 0, drop, delay }
     }
 
     fn body(&self) -> Value {
         let node = |(index, name): (usize, &String)| json!({ "name": name, "peer": format!("http://{}:{}", self.cluster.address, 8101 + index) });
         let nodes: Vec<Value> = self.cluster.names.iter().enumerate().map(node).collect();
-        json!({ "version": self.version, "nodes": nodes, "drop": self.drop })
+        json!({ "version": self.version, "nodes": nodes, "drop": self.drop, "delay": self.delay })
     }
 
     fn install(&mut self) {
@@ -162,6 +167,45 @@ fn so_many_messages_are_dropped_as_the_matrix_says(protocol: Protocol) {
         ask_on(&cluster, from, || matrix.messages(from, to).0 >= wanted);
         matrix.heal_after_counting(from, to, probability);
     }
+}
+
+/// A change takes one round trip to the others: of the two of them, the one that
+/// is nearer decides.
+fn messages_take_as_long_as_the_matrix_says(protocol: Protocol) {
+    const FAR: Duration = Duration::from_millis(60);
+    let cluster = Cluster::start_with_chaos(protocol, 3);
+    let home = cluster.leader().unwrap_or(0);
+    let took = || {
+        let mut times: Vec<Duration> = (0..21)
+            .map(|_| {
+                let began = Instant::now();
+                assert_eq!(put(&format!("{}/k", cluster.url(home)), b"v").status, 204);
+                began.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        println!("{protocol:?}: {:.1?} to {:.1?}, p50 {:.1?}", times[0], times[20], times[10]);
+        times
+    };
+    took();
+    let mut matrix = Matrix::of(&cluster);
+    for other in (0..3).filter(|other| *other != home) {
+        matrix.delay[home][other] = "40~10".into();
+        matrix.delay[other][home] = "30".into();
+    }
+    matrix.install();
+    let times = took();
+    // 30 to 50 ms there and 30 ms back. On Raft a message to a follower waits for
+    // the answer to the one before, which told it what is committed.
+    let round_trips = if protocol == Protocol::Raft { 3 } else { 2 };
+    assert!(times[0] >= FAR && times[10] < round_trips * FAR, "{times:?}");
+    assert!(times[20] - times[0] >= Duration::from_millis(4), "no jitter: {times:?}");
+    let near = (home + 1) % 3;
+    matrix.delay[home][near] = "0".into();
+    matrix.delay[near][home] = "5".into();
+    matrix.install();
+    let times = took();
+    assert!(times[0] >= Duration::from_millis(5) && times[10] < FAR / 2, "{times:?}");
 }
 
 fn a_dead_node_is_dead_to_its_clients_and_comes_back(protocol: Protocol) {
@@ -323,4 +367,52 @@ fn chaos_is_refused_where_it_is_not_asked_for(protocol: Protocol) {
         assert!(answer.text().contains(needle), "{needle}: {}", answer.text());
         assert_eq!(get(&url).json()["matrix"]["version"], 1, "nothing changed");
     }
+}
+
+/// Who may upset a node, by the address that they ask from.
+#[test]
+fn who_asks_from_another_machine_is_refused() {
+    with_hosts("who_asks_from_another_machine_is_refused", |[here, there, _]| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let start = |host: &Host, name: &str, chaos: Value| {
+            let listen = |port: u16| format!("{}:{port}", host.address);
+            let deployment = json!({
+                "cluster": "test", "node": name, "data_dir": name, "chaos": chaos, "peers": {},
+                "listen": { "client": listen(8001), "peer": listen(8101), "admin": listen(8201) },
+                "actors": {
+                    "acceptor": { "id": "a1", "storage": { "embedded": {} } },
+                    "proposer": {
+                        "id": 1, "quorum": { "read": 1, "write": 1 },
+                        "acceptors": [{ "id": "a1", "node": name }],
+                    },
+                },
+            });
+            let file = dir.path().join(format!("{name}.json"));
+            std::fs::write(&file, deployment.to_string()).expect("the deployment");
+            let log = dir.path().join(format!("{name}.log"));
+            Process::start(host.command().current_dir(dir.path()).arg(file), &log)
+        };
+        let _own = start(&here, "own", json!(true));
+        let _open = start(&there, "open", json!("anywhere"));
+        let url = |host: &Host, path: &str| format!("http://{}:8201{path}", host.address);
+        for host in [&here, &there] {
+            wait_until("the node is up", || {
+                request("GET", &url(host, "/health"), None).is_ok_and(|answer| answer.status == 200)
+            });
+        }
+        let matrix = json!({ "version": 1, "nodes": [{ "name": "own" }], "drop": [[1.0]] });
+        for answer in [
+            get(&url(&here, "/chaos")),
+            put_json(&url(&here, "/chaos"), &matrix),
+            post(&url(&here, "/chaos/kill")),
+            post(&url(&here, "/chaos/revive")),
+        ] {
+            let why = answer.json()["message"].as_str().expect("a message").to_owned();
+            assert_eq!(answer.status, 403, "{why}");
+            assert!(why.contains("for this machine alone, not for 198.18.0.254"), "{why}");
+        }
+        assert_eq!(get(&url(&here, "/health")).json()["chaos"], Value::Null, "nothing changed");
+        assert_eq!(get(&url(&there, "/chaos")).status, 200);
+        assert_eq!(post(&url(&there, "/chaos/kill")).status, 204);
+    });
 }

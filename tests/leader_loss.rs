@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::hosts::with_hosts;
 use support::replicas::{Host, PEER_PORT, Replicas};
 use support::wait_until;
 use support::writers::Writers;
@@ -121,43 +122,10 @@ fn a_busy_cluster_keeps_its_leader() {
     assert_eq!(replicas.term(), term, "an election that nothing called for");
 }
 
-/// Set in the process that has namespaces of its own.
-const INSIDE: &str = "LEADER_LOSS_INSIDE";
-
-/// Three hosts on a network of their own; it is gone with its namespaces, and
-/// they with the last process in them.
-const NETWORK: &str = r#"
-set -e
-mount -t tmpfs none /run
-ip link set lo up
-ip link add hub type bridge
-ip addr add 198.18.0.254/24 dev hub
-ip link set hub up
-for i in 1 2 3; do
-  ip netns add r$i
-  ip link add hub$i type veth peer name eth0 netns r$i
-  ip link set hub$i master hub up
-  ip -n r$i addr add 198.18.0.$i/24 dev eth0
-  ip -n r$i link set eth0 up
-  ip -n r$i link set lo up
-done
-"#;
-
 #[test]
 fn a_node_that_was_cut_off_comes_back_quietly() {
     let _turn = TURN.lock();
-    if std::env::var_os(INSIDE).is_some() {
-        return cut_hosts_off();
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command.arg(std::env::current_exe().expect("the test's own path"));
-    command.args(["--exact", "a_node_that_was_cut_off_comes_back_quietly", "--nocapture"]);
-    let output = command.env(INSIDE, "1").output().expect("unshare");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    print!("{text}");
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{text}{errors}\n(network namespaces need root)");
+    with_hosts("a_node_that_was_cut_off_comes_back_quietly", cut_hosts_off);
 }
 
 /// Drops, or no longer drops, what a host says to other replicas and hears of
@@ -175,14 +143,8 @@ fn cut(host: usize, is_cut: bool) {
     }
 }
 
-fn cut_hosts_off() {
-    let network = Command::new("bash").args(["-c", NETWORK]).status().expect("bash");
-    assert!(network.success(), "the namespaces cannot be made");
-    let host = |number| Host {
-        address: format!("198.18.0.{number}"),
-        namespace: Some(format!("r{number}")),
-    };
-    let replicas = Replicas::start([host(1), host(2), host(3)], json!({}));
+fn cut_hosts_off(hosts: [Host; 3]) {
+    let replicas = Replicas::start(hosts, json!({}));
     let writers = Writers::start(&urls(&replicas));
     for is_leader in [true, false] {
         let who = if is_leader { "leader" } else { "follower" };

@@ -3,6 +3,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, json};
 
 use super::{ApiError, ClientState, body};
@@ -28,6 +29,10 @@ impl From<ChaosError> for ApiError {
 fn admitted<'a>(request: &HttpRequest, state: &'a ClientState) -> Result<&'a Chaos, ApiError> {
     state.chaos.admit(request.peer_addr().map(|address| address.ip()))?;
     Ok(&state.chaos)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| ApiError::Malformed(error.to_string()))
 }
 
 /// `GET /chaos`: the matrix in force, and the messages since then.
@@ -60,9 +65,7 @@ pub async fn install(
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
     let chaos = admitted(&request, &state)?;
-    let body = body::read(payload, MAX_MATRIX_BYTES).await?;
-    let matrix: ConnectionMatrix =
-        serde_json::from_slice(&body).map_err(|error| ApiError::Malformed(error.to_string()))?;
+    let matrix: ConnectionMatrix = parse(&body::read(payload, MAX_MATRIX_BYTES).await?)?;
     let version = matrix.version;
     chaos.install(matrix)?;
     log::warn!("connection matrix {version} is in force");
@@ -88,9 +91,7 @@ pub async fn kill(
     let body = body::read(payload, MAX_MATRIX_BYTES).await?;
     let kill: Kill = match body.is_empty() {
         true => Kill::default(),
-        false => {
-            serde_json::from_slice(&body).map_err(|error| ApiError::Malformed(error.to_string()))?
-        }
+        false => parse(&body)?,
     };
     if kill.process {
         log::warn!("told to abort");

@@ -5,11 +5,17 @@
 //! `[i][j]`, its reply `[j][i]`; what a node says to itself passes `[i][i]`.
 //! Pure: the dice are passed in.
 
+mod entry;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use entry::{Delay, Probability};
 
 /// The most nodes of a matrix.
 pub const MAX_MATRIX_NODES: usize = 64;
@@ -23,108 +29,6 @@ pub enum Verdict {
     Delay(Duration),
     /// It never arrives, and nobody is told.
     Drop,
-}
-
-/// A probability, from 0 to 1.
-#[derive(Clone, Copy, PartialEq, PartialOrd, Default, Debug, Serialize, Deserialize)]
-#[serde(try_from = "f64")]
-pub struct Probability(f64);
-
-impl Probability {
-    /// It never happens.
-    pub const NEVER: Probability = Probability(0.0);
-    /// It always does.
-    pub const ALWAYS: Probability = Probability(1.0);
-
-    /// As a number.
-    pub fn get(self) -> f64 {
-        self.0
-    }
-}
-
-impl TryFrom<f64> for Probability {
-    type Error = &'static str;
-
-    fn try_from(number: f64) -> Result<Self, Self::Error> {
-        match (0.0..=1.0).contains(&number) {
-            true => Ok(Probability(number)),
-            false => Err("is not from 0 to 1"),
-        }
-    }
-}
-
-impl FromStr for Probability {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<f64>().map_err(|_| "is not a number")?.try_into()
-    }
-}
-
-/// To two places.
-impl fmt::Display for Probability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2}", self.0)
-    }
-}
-
-/// How long a message takes: between `ms - jitter_ms` and `ms + jitter_ms`,
-/// in milliseconds. Written as `20~5`, or `20` without jitter.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Delay {
-    ms: u32,
-    jitter_ms: u32,
-}
-
-impl Delay {
-    /// The longest that can be asked for.
-    pub const MAX_MS: u32 = 60_000;
-    /// None at all.
-    pub const NONE: Delay = Delay { ms: 0, jitter_ms: 0 };
-
-    /// What it is for one message; the roll is from 0 to 1.
-    fn drawn(self, roll: f64) -> Duration {
-        let ms = f64::from(self.ms) + f64::from(self.jitter_ms) * (2.0 * roll - 1.0);
-        Duration::from_secs_f64(ms.max(0.0) / 1000.0)
-    }
-}
-
-impl FromStr for Delay {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (ms, jitter_ms) = text.split_once('~').unwrap_or((text, "0"));
-        let number = |text: &str| text.parse().map_err(|_| "is not milliseconds, as 20 or 20~5");
-        let delay = Delay { ms: number(ms)?, jitter_ms: number(jitter_ms)? };
-        match delay.ms <= Delay::MAX_MS && delay.jitter_ms <= delay.ms {
-            true => Ok(delay),
-            false => Err("is not up to 60000 ms with a jitter that is no larger"),
-        }
-    }
-}
-
-impl fmt::Display for Delay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.jitter_ms {
-            0 => write!(f, "{}", self.ms),
-            jitter_ms => write!(f, "{}~{jitter_ms}", self.ms),
-        }
-    }
-}
-
-impl TryFrom<String> for Delay {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Delay> for String {
-    fn from(delay: Delay) -> String {
-        delay.to_string()
-    }
 }
 
 /// Why something is not a matrix. Rows and columns count from 0.
@@ -405,97 +309,5 @@ impl ConnectionMatrix {
         let size = self.nodes.len();
         self.drop = Square::filled(size, Probability::NEVER);
         self.delay = Square::filled(size, Delay::NONE);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn nodes(count: usize) -> Vec<MatrixNode> {
-        let node = |i| MatrixNode { name: format!("p{i}"), peer: Some(format!("http://h:{i}")) };
-        (1..=count).map(node).collect()
-    }
-
-    #[test]
-    fn lines_and_json_are_read() {
-        for text in ["0 0.5\n1.0 0\n", "# to p1, to p2\n\n 0,0.5\n1 , 0.0", "[[0, 0.5], [1, 0.0]]"]
-        {
-            let square: Square<Probability> = Square::read(text, 2).unwrap();
-            assert_eq!(square.to_string(), "0.00 0.50\n1.00 0.00\n", "{text}");
-        }
-        for text in ["0 20~5\n7 0", "[[0, \"20~5\"], [7, \"0\"]]"] {
-            let square: Square<Delay> = Square::read(text, 2).unwrap();
-            assert_eq!(square.to_string(), "0 20~5\n7 0\n", "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_place() {
-        for (text, expected) in [
-            ("0 0", "1 rows, not 2: one for each node"),
-            ("0 0\n0", "row 1 has 1 values, not 2: one for each node"),
-            ("0 0\n0 1.5", "row 1, column 1: 1.5 is not from 0 to 1"),
-            ("0 -0.1\n0 0", "row 0, column 1: -0.1 is not from 0 to 1"),
-            ("0 NaN\n0 0", "row 0, column 1: NaN is not from 0 to 1"),
-            ("0 x\n0 0", "row 0, column 1: x is not a number"),
-            ("[[0, true], [0, 0]]", "row 0, column 1: true is not a number"),
-        ] {
-            let error = Square::<Probability>::read(text, 2).unwrap_err();
-            assert_eq!(error.to_string(), expected);
-        }
-        for (text, value) in [("0 5~6\n0 0", "5~6"), ("0 60001\n0 0", "60001"), ("0 ~\n0 0", "~")] {
-            let error = Square::<Delay>::read(text, 2).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("row 0, column 1: {value} is not")), "{error}");
-        }
-        let sent = r#"{"version":1,"nodes":[{"name":"a"},{"name":"b"}],"drop":[[0,0],[2,0]]}"#;
-        let error = serde_json::from_str::<ConnectionMatrix>(sent).unwrap_err().to_string();
-        assert!(error.starts_with("row 1, column 0: 2 is not from 0 to 1"), "{error}");
-        let sent = r#"{"version":1,"nodes":[{"name":"a"},{"name":"a"}],"drop":[[0,0],[0,0]]}"#;
-        let error = serde_json::from_str::<ConnectionMatrix>(sent).unwrap_err().to_string();
-        assert!(error.starts_with("nodes: two are called \"a\""), "{error}");
-        assert!(ConnectionMatrix::healthy(1, nodes(65)).is_err());
-    }
-
-    #[test]
-    fn a_matrix_survives_its_json() {
-        let mut matrix = ConnectionMatrix::healthy(7, nodes(3)).unwrap();
-        assert!(matrix.is_healthy());
-        matrix.drop.set(0, 1, Probability(0.25));
-        matrix.delay.set(2, 0, "20~5".parse().unwrap());
-        assert!(!matrix.is_healthy());
-        let text = serde_json::to_string(&matrix).unwrap();
-        assert_eq!(serde_json::from_str::<ConnectionMatrix>(&text).unwrap(), matrix);
-    }
-
-    #[test]
-    fn verdicts_follow_the_dice() {
-        let mut matrix = ConnectionMatrix::healthy(1, nodes(2)).unwrap();
-        matrix.drop.set(0, 1, Probability(0.6));
-        matrix.delay.set(1, 0, "20~5".parse().unwrap());
-        for (from, to, dice, expected) in [
-            (0, 1, [0.599, 0.0], Verdict::Drop),
-            (0, 1, [0.6, 0.0], Verdict::Deliver),
-            (1, 0, [0.0, 0.0], Verdict::Delay(Duration::from_millis(15))),
-            (1, 0, [0.0, 0.5], Verdict::Delay(Duration::from_millis(20))),
-            (0, 0, [0.0, 0.5], Verdict::Deliver),
-        ] {
-            assert_eq!(matrix.verdict(from, to, dice), expected);
-        }
-        matrix.drop.set(0, 1, Probability::ALWAYS);
-        assert_eq!(matrix.verdict(0, 1, [0.999_999, 0.0]), Verdict::Drop);
-    }
-
-    #[test]
-    fn nodes_are_isolated_and_groups_kept_apart() {
-        let mut matrix = ConnectionMatrix::healthy(1, nodes(3)).unwrap();
-        matrix.isolate(1);
-        assert_eq!(matrix.drop.to_string(), "0.00 1.00 0.00\n1.00 0.00 1.00\n0.00 1.00 0.00\n");
-        matrix.partition(&[vec![0, 1]]);
-        assert_eq!(matrix.drop.to_string(), "0.00 0.00 1.00\n0.00 0.00 1.00\n1.00 1.00 0.00\n");
-        matrix.heal();
-        assert!(matrix.is_healthy());
-        assert_eq!(matrix.place_of("p3"), Some(2));
-        assert_eq!(matrix.place_of_peer("http://h:2"), Some(1));
     }
 }

@@ -11,7 +11,7 @@ use gryadka::caspaxos::{
 use gryadka::kv::Key;
 
 use super::disk::{Change, Disk, Write};
-use super::world::Flaw;
+use super::flaw::Flaw;
 
 /// An answer and where it goes.
 #[derive(Clone, Debug)]

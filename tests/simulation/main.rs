@@ -15,6 +15,7 @@
 
 mod acceptor;
 mod disk;
+mod flaw;
 mod invariants;
 mod network;
 mod parameters;
@@ -30,10 +31,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use gryadka::caspaxos::Bug;
 
+use flaw::Flaw;
 use runner::run;
 use seeds::{Many, number_from_environment};
 use statistics::Statistics;
-use world::Flaw;
 
 /// A history that is too hard to judge proves nothing and is passed over.
 fn run_many(seeds: std::ops::Range<u64>, flaw: Flaw) -> Many<Statistics> {

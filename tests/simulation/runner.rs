@@ -4,8 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gryadka::perseus::{CheckError, check_numbered};
 
+use super::flaw::Flaw;
 use super::statistics::Statistics;
-use super::world::{Flaw, World};
+use super::world::World;
 
 /// What one seed came to.
 pub struct Run {

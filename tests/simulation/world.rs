@@ -13,86 +13,20 @@ use gryadka::perseus::{History, OperationId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-use super::acceptor::{Served, SimAcceptor};
+use super::acceptor::SimAcceptor;
+use super::flaw::Flaw;
 use super::invariants::Invariants;
-use super::network::{Fate, Network};
-use super::parameters::{Focus, Parameters};
+use super::network::Network;
+use super::parameters::Parameters;
 use super::proposer::SimProposer;
 use super::statistics::Statistics;
 
 mod asking;
 mod faults;
+mod messages;
 mod operating;
 
 use operating::Operator;
-
-/// What is wrong in the world.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flaw {
-    Nothing,
-    /// A bug of the proposer.
-    Proposer(Bug),
-    /// Acceptors answer a prepare before the promise is on disk.
-    PromiseNotDurable,
-    /// Acceptors grant the ballot that they have promised already.
-    GrantsEqual,
-    /// Proposers restart with the same incarnation and count from zero.
-    ReusesBallots,
-    /// Both of the above.
-    GrantsEqualAndReusesBallots,
-    /// Acceptors serve any epoch.
-    IgnoresEpochs,
-    /// An acceptor that crashed comes back without its registers, and is taken
-    /// for the one that it was.
-    ComesBackEmpty,
-    /// The operator says that every key was rescanned, and rescans none.
-    RescansNothing,
-    /// The operator rescans one key of all.
-    RescansOneKey,
-}
-
-impl Flaw {
-    /// All of them.
-    pub const ALL: [Flaw; 17] = [
-        Flaw::Proposer(Bug::KeptSurvivesTimeout),
-        Flaw::Proposer(Bug::ReadsFromOne),
-        Flaw::Proposer(Bug::ReappliesUnknown),
-        Flaw::Proposer(Bug::ForgetsRequests),
-        Flaw::Proposer(Bug::KeptSurvivesConfiguration),
-        Flaw::Proposer(Bug::CollectsWithoutAges),
-        Flaw::Proposer(Bug::ForgetsPromises),
-        Flaw::Proposer(Bug::HidesValues),
-        Flaw::Nothing,
-        Flaw::PromiseNotDurable,
-        Flaw::GrantsEqual,
-        Flaw::ReusesBallots,
-        Flaw::GrantsEqualAndReusesBallots,
-        Flaw::IgnoresEpochs,
-        Flaw::ComesBackEmpty,
-        Flaw::RescansNothing,
-        Flaw::RescansOneKey,
-    ];
-
-    fn reuses_ballots(self) -> bool {
-        matches!(self, Flaw::ReusesBallots | Flaw::GrantsEqualAndReusesBallots)
-    }
-
-    /// What seeds must be about, to show it.
-    fn focus(self) -> Focus {
-        match self {
-            Flaw::ReusesBallots | Flaw::GrantsEqualAndReusesBallots => Focus::BallotsComeAgain,
-            Flaw::IgnoresEpochs | Flaw::RescansNothing | Flaw::RescansOneKey => Focus::Changes,
-            Flaw::Proposer(Bug::KeptSurvivesConfiguration) => Focus::UnevenQuorums,
-            Flaw::Proposer(Bug::HidesValues) => Focus::FromFiveToThree,
-            Flaw::Proposer(Bug::CollectsWithoutAges | Bug::ForgetsPromises) => Focus::Collections,
-            Flaw::Nothing
-            | Flaw::Proposer(_)
-            | Flaw::PromiseNotDurable
-            | Flaw::GrantsEqual
-            | Flaw::ComesBackEmpty => Focus::Anything,
-        }
-    }
-}
 
 /// What is going to happen.
 enum Happening {
@@ -386,80 +320,6 @@ impl World {
         self.trace.get_or_insert_default().push(text);
     }
 
-    // ---- acceptors ----
-
-    fn on_request(
-        &mut self,
-        asker: usize,
-        life: u64,
-        acceptor: usize,
-        token: Token,
-        call: Call,
-    ) -> Result<(), String> {
-        if self.acceptors[acceptor].is_down {
-            return Ok(());
-        }
-        self.note(|_| format!("a{} serves p{asker}: {call:?}", acceptor + 1));
-        let served = self.acceptors[acceptor].serve(self.flaw, &call, (asker, life, token))?;
-        self.on_served(acceptor, served);
-        match self.crashes_now() {
-            true => self.crash_acceptor_for_a_while(acceptor),
-            false => Ok(()),
-        }
-    }
-
-    /// Whether somebody crashes at this very point.
-    fn crashes_now(&mut self) -> bool {
-        !self.is_settling && self.random.random_bool(self.parameters.crash_point)
-    }
-
-    fn on_served(&mut self, acceptor: usize, served: Served) {
-        if served.begins_sync {
-            let fsync = self.parameters.fsync;
-            let after = if self.is_settling { fsync.0 } else { fsync.draw(&mut self.random) };
-            let life = self.acceptors[acceptor].life;
-            self.plan(after, Happening::Synced { acceptor, life });
-        }
-        for answer in served.answers {
-            let (asker, life, token) = (answer.asker, answer.life, answer.token);
-            self.statistics.fenced += u64::from(matches!(answer.reply, Reply::Fenced(_)));
-            self.statistics.registers_removed +=
-                u64::from(answer.reply == Reply::Removed { is_gone: true });
-            self.note(|_| format!("a{} answers p{asker}: {:?}", acceptor + 1, answer.reply));
-            let fate = self.network.reply(&mut self.random, asker, acceptor);
-            let plan = |world: &mut World, after, reply| {
-                let token = token.clone();
-                world.plan(after, Happening::Reply { asker, life, acceptor, token, reply });
-            };
-            self.deliver(fate, Some(answer.reply), plan);
-        }
-    }
-
-    /// Plans what becomes of a message; a told loss is a message of `None`.
-    fn deliver<M: Clone>(
-        &mut self,
-        fate: Fate,
-        message: Option<M>,
-        plan: impl Fn(&mut World, u64, Option<M>),
-    ) {
-        self.statistics.messages += 1;
-        match fate {
-            Fate::Arrives(first, second) => {
-                if let Some(second) = second {
-                    self.statistics.messages_duplicated += 1;
-                    plan(self, second, message.clone());
-                }
-                plan(self, first, message);
-            }
-            Fate::Lost(told) => {
-                self.statistics.messages_lost += 1;
-                if let Some(after) = told {
-                    plan(self, after, None);
-                }
-            }
-        }
-    }
-
     // ---- proposers ----
 
     fn start_proposer(&mut self, index: usize, configuration: Configuration) -> Proposer {
@@ -546,19 +406,5 @@ impl World {
                 Ok(())
             }
         }
-    }
-
-    /// Sends a request of a proposer, or of the operator.
-    fn send(&mut self, asker: usize, life: u64, to: AcceptorId, token: Token, call: Call) {
-        let acceptor = self.names.iter().position(|name| *name == to).expect("it is listed");
-        let fate = self.network.request(&mut self.random, asker, acceptor);
-        self.deliver(fate, Some(call), |world, after, call| {
-            let token = token.clone();
-            let happening = match call {
-                Some(call) => Happening::Request { asker, life, acceptor, token, call },
-                None => Happening::Reply { asker, life, acceptor, token, reply: None },
-            };
-            world.plan(after, happening);
-        });
     }
 }

@@ -4,6 +4,7 @@
 //! Each test binary uses a part of it.
 #![allow(dead_code, unused_macros)]
 
+pub mod hosts;
 pub mod load;
 pub mod proxy;
 pub mod recorded;

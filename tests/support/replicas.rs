@@ -18,6 +18,20 @@ pub struct Host {
     pub namespace: Option<String>,
 }
 
+impl Host {
+    /// A node that is to run there.
+    pub fn command(&self) -> Command {
+        match &self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(program("gryadka"));
+                command
+            }
+            None => Command::new(program("gryadka")),
+        }
+    }
+}
+
 /// A cluster of three replicas.
 pub struct Replicas {
     /// They end, and show their logs when the test failed, before the directory
@@ -63,14 +77,7 @@ impl Replicas {
 
     /// Starts one that is not running.
     pub fn launch(&mut self, index: usize) {
-        let mut command = match &self.hosts[index].namespace {
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(program("gryadka"));
-                command
-            }
-            None => Command::new(program("gryadka")),
-        };
+        let mut command = self.hosts[index].command();
         command.current_dir(self.dir.path()).arg(format!("deployment/r{}.json", index + 1));
         let log = self.dir.path().join(format!("r{}.log", index + 1));
         self.nodes[index] = Some(Process::start(&mut command, &log));

@@ -6,10 +6,7 @@ use std::time::Duration;
 use gryadka::control::plan::Operation;
 use gryadka::control::single::SingleStep;
 use gryadka::control::{At, Control, ControlError, Format, Layout, Pace};
-use gryadka::process::{fail, told_to_stop};
 use structopt::StructOpt;
-
-use super::INTERRUPTED;
 
 /// Shows and changes the acceptors of a running cluster.
 ///
@@ -161,20 +158,8 @@ fn rate(text: &str) -> Result<u32, String> {
 
 /// Runs a command; ends the process unless it succeeds.
 pub fn run(command: Acceptors) {
-    let result = actix::System::new().block_on(async {
-        tokio::select! {
-            result = perform(command) => Some(result),
-            _ = told_to_stop(false) => None,
-        }
-    });
-    match result {
-        Some(Ok(())) => {}
-        Some(Err(error)) => fail(error.exit_status(), error),
-        None => fail(
-            INTERRUPTED,
-            "interrupted; no step is half done: run the same command again to go on",
-        ),
-    }
+    let interrupted = "interrupted; no step is half done: run the same command again to go on";
+    super::run(perform(command), ControlError::exit_status, interrupted);
 }
 
 async fn perform(command: Acceptors) -> Result<(), ControlError> {

@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gryadka::control::{ChaosControl, ControlError};
-use gryadka::process::{fail, told_to_stop};
 use structopt::StructOpt;
-
-use super::INTERRUPTED;
 
 /// Makes a running cluster misbehave: drops messages, kills nodes.
 ///
@@ -120,17 +117,8 @@ pub struct ClusterFile {
 
 /// Runs a command; ends the process unless it succeeds.
 pub fn run(command: Chaos) {
-    let result = actix::System::new().block_on(async {
-        tokio::select! {
-            result = perform(command) => Some(result),
-            _ = told_to_stop(false) => None,
-        }
-    });
-    match result {
-        Some(Ok(())) => {}
-        Some(Err(error)) => fail(error.exit_status(), error),
-        None => fail(INTERRUPTED, "interrupted; some nodes may have the change, and some not"),
-    }
+    let interrupted = "interrupted; some nodes may have the change, and some not";
+    super::run(perform(command), ControlError::exit_status, interrupted);
 }
 
 async fn perform(command: Chaos) -> Result<(), ControlError> {

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use gryadka::client::{Endpoint, Operator, OperatorError};
 use gryadka::config::{Cluster, EXIT_BAD_CONFIG};
-use gryadka::control::{KeyCommand, Keys, Shape};
+use gryadka::control::{KeyCommand, KeyError, Keys, Shape};
 use gryadka::perseus::parse_duration;
-use gryadka::process::{fail, told_to_stop};
+use gryadka::process::fail;
 use structopt::StructOpt;
-
-use super::INTERRUPTED;
 
 #[derive(StructOpt)]
 pub struct Nodes {
@@ -67,18 +65,9 @@ fn cluster(file: Option<&PathBuf>) -> Cluster {
 /// Performs a command on a key; ends the process unless it succeeds.
 pub fn perform(nodes: &Nodes, command: KeyCommand) {
     let endpoints = nodes.endpoints();
-    let result = actix::System::new().block_on(async {
-        let mut keys = Keys::new(&endpoints, nodes.timeout, nodes.write);
-        tokio::select! {
-            result = keys.perform(command) => Some(result),
-            _ = told_to_stop(false) => None,
-        }
-    });
-    match result {
-        Some(Ok(())) => {}
-        Some(Err(error)) => fail(error.exit_status(), error),
-        None => fail(INTERRUPTED, "interrupted; the outcome is unknown"),
-    }
+    let perform =
+        async { Keys::new(&endpoints, nodes.timeout, nodes.write).perform(command).await };
+    super::run(perform, KeyError::exit_status, "interrupted; the outcome is unknown");
 }
 
 /// Prints what a node knows; ends the process unless one answers.

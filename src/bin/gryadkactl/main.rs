@@ -4,12 +4,13 @@ mod acceptors;
 mod chaos;
 mod keys;
 
+use std::fmt::Display;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gryadka::config::{Cluster, DeployError, EXIT_BAD_CONFIG, write_deployment};
-use gryadka::control::{Format, KeyCommand, show_status};
+use gryadka::control::{ControlError, Format, KeyCommand, show_status};
 use gryadka::perseus::parse_duration;
 use gryadka::process::{self, fail};
 use structopt::StructOpt;
@@ -155,11 +156,28 @@ fn main() {
     }
 }
 
+/// Runs a command until Ctrl-C; ends the process unless it succeeds.
+fn run<E: Display>(
+    command: impl Future<Output = Result<(), E>>,
+    exit_status: fn(&E) -> i32,
+    interrupted: &str,
+) {
+    let result = actix::System::new().block_on(async {
+        tokio::select! {
+            result = command => Some(result),
+            _ = process::told_to_stop(false) => None,
+        }
+    });
+    match result {
+        Some(Ok(())) => {}
+        Some(Err(error)) => fail(exit_status(&error), error),
+        None => fail(INTERRUPTED, interrupted),
+    }
+}
+
 fn status(cluster: &Path, wait: Option<Duration>, format: Format) {
     let shown = show_status(cluster, wait.unwrap_or_default(), format);
-    if let Err(error) = actix::System::new().block_on(shown) {
-        fail(error.exit_status(), error);
-    }
+    run(shown, ControlError::exit_status, "interrupted");
 }
 
 fn deploy(file: PathBuf, names: &[String], out: PathBuf) {

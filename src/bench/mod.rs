@@ -1,0 +1,14 @@
+//! The server's speed, beside a real etcd on the same machine: whole clusters
+//! of real processes, loads from `wrk` and from Perseus, and the limits of the
+//! machine in the same run. It measures; it judges nothing but its own goals.
+
+mod cluster;
+mod error;
+mod limits;
+mod table;
+mod wrk;
+
+pub use cluster::{Running, Subject};
+pub use error::BenchError;
+pub use table::{Options, Table, measure};
+pub use wrk::{Figure, Load, Work};
