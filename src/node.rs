@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::Arbiter;
-use actix_web::dev::Server;
 use futures::FutureExt;
 use tokio::time::Instant;
 
@@ -20,7 +19,7 @@ pub use error::StartError;
 
 use self::caspaxos::{start_own_acceptor, start_proposer};
 use self::database::NodeDatabase;
-use self::listeners::{listen_for_clients, listen_for_peers};
+use self::listeners::{Listener, listen_for_clients, listen_for_peers};
 use self::replica::start_replica;
 use crate::actors::{Chaos, LoadGenerator, LoadHandle, Service};
 use crate::client::Endpoint;
@@ -67,7 +66,7 @@ struct Node {
     services: Vec<Service>,
     /// Its replica, and what is to be said when that was removed.
     replica: Option<(raft::Replica<FjallDisk>, String)>,
-    servers: Vec<Server>,
+    listeners: Vec<Listener>,
     load: Option<LoadHandle>,
 }
 
@@ -121,29 +120,25 @@ impl Node {
                 clients = Some((running.service, Protocol::Raft, configuration, reads));
             }
         }
-        let mut servers = Vec::new();
+        let mut listeners = Vec::new();
         if peer_state.acceptor.is_some() || peer_state.replica.is_some() {
-            servers.extend(listen_for_peers(deployment, peer_state)?);
+            listeners.extend(listen_for_peers(deployment, peer_state)?);
         }
         if let Some((service, protocol, configuration, v2_reads)) = clients {
             let (node, cluster) = (deployment.node.clone(), deployment.cluster.clone());
             let state =
                 ClientState { service, node, cluster, configuration, protocol, v2_reads, chaos };
-            servers.extend(listen_for_clients(deployment, state)?);
+            listeners.extend(listen_for_clients(deployment, state)?);
         }
         let load = actors.load.as_ref().map(start_load);
-        Ok(Node { name: deployment.node.clone(), services, replica, servers, load })
+        Ok(Node { name: deployment.node.clone(), services, replica, listeners, load })
     }
 
     async fn run_until(self, stop: impl Future<Output = &'static str>) {
-        let handles: Vec<_> = self.servers.iter().map(Server::handle).collect();
-        for server in self.servers {
-            actix::spawn(server.map(|_| ()));
-        }
         let stop = stop.map(str::to_owned);
         let why = match self.load {
             // A node that only puts load on others ends with its load.
-            Some(mut load) if handles.is_empty() => tokio::select! {
+            Some(mut load) if self.listeners.is_empty() => tokio::select! {
                 why = stop => {
                     load.stop();
                     load.report().await;
@@ -170,9 +165,7 @@ impl Node {
         let drained = self.services.iter().map(|service| service.drained(DRAIN_PATIENCE));
         futures::future::join_all(drained).await;
         tokio::time::sleep(FLUSH_PATIENCE).await;
-        for handle in handles {
-            handle.stop(false).await;
-        }
+        drop(self.listeners);
     }
 }
 

@@ -10,6 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Deployment, EXIT_BAD_CONFIG};
 use crate::node;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Logs to standard error: what `RUST_LOG` says, or else what matters to an
 /// operator.
 pub fn start_log() {

@@ -46,6 +46,14 @@ pub enum BenchError {
     /// Nothing succeeded.
     #[error("not one of the requests to {0} succeeded")]
     NoSuccess(String),
+    /// Keys that were to be there are not.
+    #[error("{failed} of the writes to {url} failed")]
+    NotFilled {
+        /// How many of them.
+        failed: usize,
+        /// Whom they were sent to.
+        url: String,
+    },
     /// The cluster file is not good.
     #[error(transparent)]
     Config(#[from] ConfigError),

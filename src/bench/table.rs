@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -136,7 +137,8 @@ impl Table {
         let leader = cluster.leader().await;
         let (one, all) = (&cluster.urls[leader..=leader], &cluster.urls[..]);
         let run = async |load: Load<'_>| load.run(subject, &directory).await;
-        run(load(Work::Fill, one, options)).await?;
+        // A server that is warm, and every key there.
+        run(load(Work::Put, one, options)).await?;
         if subject != Subject::CaspaxosOnRedis {
             if subject != Subject::EtcdV3 {
                 let put = run(load(Work::Put, one, options)).await?;
@@ -175,9 +177,8 @@ impl Table {
         let mut cluster = Running::start(subject, NODES, &directory).await?;
         let leader = cluster.leader().await;
         let one = cluster.urls[leader..=leader].to_vec();
-        let fill = Load { keys: options.many_keys, ..load(Work::Fill, &one, options) };
         let before = largest(&cluster)?;
-        fill.run(subject, &directory).await?;
+        fill(&one[0], options.many_keys).await?;
         let after = largest(&cluster)?;
         self.note(Metric::Memory, subject, after / f64::from(1 << 20));
         let per_key = (after - before) / options.many_keys as f64;
@@ -424,13 +425,37 @@ fn load<'a>(work: Work, urls: &'a [String], options: &Options) -> Load<'a> {
     }
 }
 
+/// Writes each of so many keys once.
+async fn fill(url: &str, keys: u64) -> Result<(), BenchError> {
+    let client = awc::Client::builder().timeout(Duration::from_secs(10)).finish();
+    let progress = ProgressBar::new(keys).with_message("keys");
+    let put = |key: u64| {
+        let request = client.put(format!("{url}/k{key}")).send_body(vec![b'v'; VALUE_BYTES]);
+        let progress = &progress;
+        async move {
+            progress.inc(1);
+            request.await.is_ok_and(|answer| answer.status().is_success())
+        }
+    };
+    let puts = stream::iter((0..keys).map(put)).buffer_unordered(CONNECTIONS);
+    let failed = puts.filter(|is_done| std::future::ready(!is_done)).count().await;
+    progress.finish_and_clear();
+    match failed {
+        0 => Ok(()),
+        _ => Err(BenchError::NotFilled { failed, url: url.to_owned() }),
+    }
+}
+
 fn largest(cluster: &Running) -> Result<f64, BenchError> {
     Ok(cluster.memory_bytes()?.into_iter().max().unwrap_or(0) as f64)
 }
 
 /// Increments a second, by the load generator of this package.
 async fn increments(urls: &[String], options: &Options) -> f64 {
-    let endpoints = urls.iter().map(|url| Endpoint::new(url, url).expect("they are plain"));
+    let endpoints = urls
+        .iter()
+        .zip(1..)
+        .map(|(url, number)| Endpoint::new(&format!("n{number}"), url).expect("they are plain"));
     let mut plan = LoadPlan::new(endpoints.collect(), Box::new(std::io::sink()));
     plan.connections = PERSEUS_CONNECTIONS;
     plan.duration = Some(options.duration);

@@ -12,8 +12,6 @@ use super::{BenchError, Subject};
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Work {
-    /// Each key once, in order; ends when all are written.
-    Fill,
     /// A write of a random key.
     Put,
     /// A linearizable read of a random key.
@@ -35,7 +33,7 @@ pub struct Load<'a> {
     pub keys: u64,
     /// The size of a value.
     pub value_bytes: usize,
-    /// How long it lasts; a fill ends by itself.
+    /// How long it lasts.
     pub duration: Duration,
 }
 
@@ -65,19 +63,16 @@ impl Figure {
 
 /// What is in front of the figures in what `wrk` prints.
 const MARK: &str = "figures: ";
-/// A fill takes as long as it takes, within reason.
-const FILL_PATIENCE: Duration = Duration::from_secs(1800);
 
 impl Load<'_> {
     /// Puts the load on a cluster. The script is written to the directory.
     pub async fn run(&self, subject: Subject, directory: &Path) -> Result<Figure, BenchError> {
         let path = directory.join("wrk.lua");
         std::fs::write(&path, self.script(subject)).map_err(BenchError::of_file(&path))?;
-        let duration = if self.work == Work::Fill { FILL_PATIENCE } else { self.duration };
         let mut wrk = Command::new("wrk");
         wrk.arg(format!("-t{}", self.urls.len()))
             .arg(format!("-c{}", self.connections))
-            .arg(format!("-d{}s", duration.as_secs().max(1)))
+            .arg(format!("-d{}s", self.duration.as_secs().max(1)))
             .args(["--timeout", "10s", "-s"])
             .arg(&path)
             .arg(&self.urls[0])
@@ -106,7 +101,6 @@ impl Load<'_> {
                 format!("{{\"{host}\", \"{port}\"}}")
             })
             .collect();
-        let is_fill = self.work == Work::Fill;
         format!(
             r#"
 local addresses = {{ {addresses} }}
@@ -118,15 +112,6 @@ function setup(thread)
   thread:set("number", threads)
 end
 local value = string.rep("v", {value_bytes})
-local written = 0
-local function next_key()
-  if {is_fill} then
-    written = written + 1
-    if written >= {keys} then wrk.thread:stop() end
-    return written - 1
-  end
-  return math.random(0, {keys} - 1)
-end
 function init(args) math.randomseed(number) end
 {BASE64}
 local function message(method, path, kind, body)
@@ -136,7 +121,7 @@ end
 local form = "Content-Type: application/x-www-form-urlencoded\r\n"
 local json = "Content-Type: application/json\r\n"
 function request()
-  local key = "k" .. next_key()
+  local key = "k" .. math.random(0, {keys} - 1)
   {request}
 end
 function done(summary, latency, requests)
@@ -157,7 +142,7 @@ end
     /// The Lua statement that makes a request of a key.
     fn request(&self, subject: Subject) -> &'static str {
         match (subject, self.work) {
-            (Subject::EtcdV2, Work::Fill | Work::Put) => {
+            (Subject::EtcdV2, Work::Put) => {
                 r#"return message("PUT", "/v2/keys/" .. key, form, "value=" .. value)"#
             }
             (Subject::EtcdV2, Work::Get) => {
@@ -166,7 +151,7 @@ end
             (Subject::EtcdV2, Work::StaleGet) => {
                 r#"return message("GET", "/v2/keys/" .. key, "", "")"#
             }
-            (Subject::EtcdV3, Work::Fill | Work::Put) => {
+            (Subject::EtcdV3, Work::Put) => {
                 r#"return message("POST", "/v3/kv/put", json,
                   '{"key":"' .. base64(key) .. '","value":"' .. base64(value) .. '"}')"#
             }
@@ -179,7 +164,7 @@ end
             }
             (
                 Subject::Caspaxos | Subject::CaspaxosOnRedis | Subject::Raft | Subject::Limits,
-                Work::Fill | Work::Put,
+                Work::Put,
             ) => r#"return message("PUT", "/" .. key, "", value)"#,
             (
                 Subject::Caspaxos | Subject::CaspaxosOnRedis | Subject::Raft | Subject::Limits,

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Ballot, Reply, Value};
+use crate::kv::Weighed;
 
 /// What an acceptor keeps per key.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -33,6 +34,12 @@ impl Register {
     /// that nothing came of.
     pub fn is_dead(&self) -> bool {
         !self.is_new() && !self.value.record.is_live()
+    }
+}
+
+impl Weighed for Register {
+    fn size_bytes(&self) -> usize {
+        self.value.size_bytes()
     }
 }
 

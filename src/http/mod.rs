@@ -80,11 +80,8 @@ pub enum Protocol {
 /// never becomes a key.
 pub fn client_routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource("/v2/keys").to(v2::keys))
-        .service(web::resource("/v2/keys/{key:.*}").to(v2::keys))
-        .service(web::resource(["/v2/members", "/v2/members/"]).to(members::all))
-        .service(web::resource("/v2/members/leader").to(members::leader))
-        .service(web::resource(["/v2", "/v2/{rest:.*}", "/metrics"]).to(not_here::<()>))
+        .service(v2_scope())
+        .service(web::resource("/metrics").to(not_here::<()>))
         .service(writable("/change", gryadka::change))
         .service(writable("/register-change", gryadka::register_change))
         .service(configuration_resource())
@@ -93,6 +90,16 @@ pub fn client_routes(config: &mut web::ServiceConfig) {
         .service(readable("/livez", health::live))
         .service(readable("/version", health::version))
         .default_service(web::to(raw::key));
+}
+
+/// In a scope, so that no pattern is tried on what is not below it.
+fn v2_scope() -> actix_web::Scope {
+    web::scope("/v2")
+        .service(web::resource("/keys").to(v2::keys))
+        .service(web::resource("/keys/{key:.*}").to(v2::keys))
+        .service(web::resource(["/members", "/members/"]).to(members::all))
+        .service(web::resource("/members/leader").to(members::leader))
+        .default_service(web::to(not_here::<()>))
 }
 
 /// A resource that is read with GET and HEAD, and nothing else.

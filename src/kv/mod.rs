@@ -9,6 +9,7 @@
 
 mod answer;
 mod apply;
+mod cache;
 mod command;
 mod key;
 mod memory;
@@ -18,6 +19,7 @@ mod request;
 
 pub use answer::{Answer, BadConsistency, Consistency, Listed, LogPosition, Refusal, Scope};
 pub use apply::{Outcome, Verdict, apply};
+pub use cache::{Cache, Weighed};
 pub use command::{Command, Compare, VersionedJson};
 pub use key::{BadKey, Key};
 pub use memory::Memory;

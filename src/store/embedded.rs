@@ -13,13 +13,21 @@ use fjall::{Database, PersistMode};
 use super::embedded_batch::{Batch, Changes};
 use super::embedded_open::{self, Acceptor, Identity, OpenError, STANDING, open_database};
 use super::{AcceptorStore, StoreError, encoding};
+use crate::caspaxos::acceptor::Register;
 use crate::caspaxos::{Call, Reply, Request};
+use crate::kv::Cache;
+
+/// What the registers take that are kept in memory too, in bytes.
+const KNOWN_BYTES: usize = 16 << 20;
 
 /// An acceptor's memory on the disk of its node.
 pub struct EmbeddedStore {
     database: Database,
     directory: PathBuf,
     acceptor: Acceptor,
+    /// Registers as they are on disk: reading one there costs more than all that
+    /// is done to it.
+    known: Cache<Register>,
     /// The error after which nothing is served any more.
     broken: Option<StoreError>,
 }
@@ -38,7 +46,8 @@ impl EmbeddedStore {
         identity: Identity,
     ) -> Result<Self, OpenError> {
         let acceptor = embedded_open::open_acceptor(&database, directory, identity)?;
-        Ok(EmbeddedStore { database, directory: directory.into(), acceptor, broken: None })
+        let known = Cache::new(KNOWN_BYTES);
+        Ok(EmbeddedStore { database, directory: directory.into(), acceptor, known, broken: None })
     }
 
     fn serve_calls(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError> {
@@ -56,6 +65,7 @@ impl EmbeddedStore {
     /// Removes all registers of an acceptor that is enrolled no more. A crash
     /// in between leaves registers, with which it cannot be enrolled again.
     fn clear(&mut self) -> Result<(), StoreError> {
+        self.known.clear();
         let cleared = self.acceptor.registers.clear().and_then(|()| self.acceptor.dead.clear());
         let synced = cleared.and_then(|()| self.database.persist(PersistMode::SyncAll));
         synced.map_err(|error| StoreError::Broken {
@@ -65,7 +75,7 @@ impl EmbeddedStore {
     }
 
     fn serve_batch(&mut self, calls: &[Call]) -> Result<Vec<Reply>, StoreError> {
-        let mut batch = Batch::new(&self.acceptor, &self.directory);
+        let mut batch = Batch::new(&self.acceptor, &self.directory, &mut self.known);
         let replies = calls.iter().map(|call| batch.serve(call)).collect::<Result<_, _>>()?;
         let changes = batch.into_changes();
         if !changes.is_empty() {
@@ -103,6 +113,7 @@ impl EmbeddedStore {
         if let Some(standing) = changes.standing {
             self.acceptor.standing = standing;
         }
+        changes.registers.into_iter().for_each(|(key, register)| self.known.insert(key, register));
         Ok(())
     }
 }

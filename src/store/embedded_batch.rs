@@ -11,7 +11,7 @@ use crate::caspaxos::acceptor::{self, Register, Step};
 use crate::caspaxos::{
     AcceptorStatus, Ballot, Call, ListKind, ListPage, ListRequest, Reply, Request, Standing,
 };
-use crate::kv::Key;
+use crate::kv::{Cache, Key};
 
 /// What a batch has read and changed so far. Later calls see what earlier ones
 /// wrote; the replies leave only after all of it is durable.
@@ -19,6 +19,7 @@ pub struct Batch<'a> {
     acceptor: &'a Acceptor,
     directory: &'a Path,
     standing: Standing,
+    known: &'a mut Cache<Register>,
     overlay: BTreeMap<Key, Overlaid>,
 }
 
@@ -50,9 +51,13 @@ impl Changes {
 
 impl<'a> Batch<'a> {
     /// A batch that has changed nothing yet.
-    pub fn new(acceptor: &'a Acceptor, directory: &'a Path) -> Self {
+    pub fn new(
+        acceptor: &'a Acceptor,
+        directory: &'a Path,
+        known: &'a mut Cache<Register>,
+    ) -> Self {
         let standing = acceptor.standing.clone();
-        Batch { acceptor, directory, standing, overlay: BTreeMap::new() }
+        Batch { acceptor, directory, standing, known, overlay: BTreeMap::new() }
     }
 
     /// Serves one call; the reply holds once the changes are durable.
@@ -109,7 +114,11 @@ impl<'a> Batch<'a> {
     /// What has to be durable before the replies are sent.
     pub fn into_changes(self) -> Changes {
         let mut changes = Changes { registers: Vec::new(), dead: Vec::new(), standing: None };
-        for (key, overlaid) in self.overlay.into_iter().filter(|(_, one)| one.is_changed) {
+        for (key, overlaid) in self.overlay {
+            if !overlaid.is_changed {
+                self.known.insert(key, overlaid.register);
+                continue;
+            }
             let is_dead = overlaid.register.is_dead();
             if is_dead != overlaid.was_dead {
                 changes.dead.push((key.clone(), is_dead));
@@ -129,7 +138,10 @@ impl<'a> Batch<'a> {
         let overlaid = match self.overlay.entry(key.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let register = stored(self.acceptor, self.directory, key)?;
+                let register = match self.known.take(key) {
+                    Some(register) => register,
+                    None => stored(self.acceptor, self.directory, key)?,
+                };
                 let was_dead = register.is_dead();
                 entry.insert(Overlaid { register, was_dead, is_changed: false })
             }
