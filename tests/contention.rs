@@ -22,6 +22,8 @@ struct Times {
     far: Range<u64>,
     /// A request to be served, until its reply leaves.
     serving: Range<u64>,
+    /// How long a message waits for company that may.
+    company: Duration,
 }
 
 enum Happening {
@@ -61,7 +63,9 @@ impl World {
         let configuration = Configuration::uniform(Epoch(1), &acceptors, quorum, quorum);
         let proposer = |i: usize| {
             let id = format!("p{}", i + 1).parse().unwrap();
-            Proposer::new(id, configuration.clone(), Settings::default(), i as u64)
+            let nearest = Some(acceptors[i].clone());
+            let settings = Settings { nearest, ..Settings::default() };
+            Proposer::new(id, configuration.clone(), settings, i as u64)
         };
         World {
             proposers: (0..nodes).map(proposer).collect(),
@@ -151,9 +155,10 @@ impl World {
                 let pause = self.serving();
                 self.ask(now + pause, proposer);
             }
-            Effect::Send { to, token, call } => {
+            Effect::Send { to, token, call, is_spare } => {
                 let acceptor = self.acceptors.iter().position(|id| *id == to).unwrap();
-                let at = now + self.way(proposer, acceptor);
+                let company = if is_spare { self.times.company } else { Duration::ZERO };
+                let at = now + company + self.way(proposer, acceptor);
                 self.schedule(at, proposer, Happening::Request { acceptor, token, call });
             }
             Effect::Configured(_) | Effect::Reconfigured { .. } | Effect::Collected { .. } => {}
@@ -192,7 +197,9 @@ fn assert_all_are_served(
     assert!(worst < longest, "{name}: {worst:?} is longer than {longest:?}");
 }
 
-const ONE_MACHINE: Times = Times { near: 20..60, far: 150..400, serving: 200..600 };
+const COMPANY: Duration = Duration::from_millis(3);
+const ONE_MACHINE: Times =
+    Times { near: 20..60, far: 150..400, serving: 200..600, company: COMPANY };
 
 #[test]
 fn on_one_machine_with_three_nodes() {
@@ -211,6 +218,6 @@ fn on_one_machine_with_five_nodes() {
 
 #[test]
 fn between_towns() {
-    let times = Times { near: 20..60, far: 4_000..12_000, serving: 200..600 };
+    let times = Times { near: 20..60, far: 4_000..12_000, serving: 200..600, company: COMPANY };
     assert_all_are_served(3, 6, 4, times, Duration::from_millis(1000));
 }

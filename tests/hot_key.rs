@@ -91,7 +91,7 @@ fn a_hot_key_recovers_from_an_outage() {
                 Effect::Configured(_) | Effect::Reconfigured { .. } | Effect::Collected { .. } => {
                     continue;
                 }
-                Effect::Send { to, token, call } => {
+                Effect::Send { to, token, call, .. } => {
                     if (ms(5000)..ms(9000)).contains(&now) {
                         continue; // nobody is there
                     }

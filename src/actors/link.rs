@@ -68,7 +68,22 @@ pub struct Envelope<P: Party> {
 /// Calls for the party behind a link.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Envelopes<P: Party>(pub Vec<Envelope<P>>);
+pub struct Envelopes<P: Party> {
+    /// The calls.
+    pub envelopes: Vec<Envelope<P>>,
+    /// Nobody waits for the answers: they go when a batch is full, or with what
+    /// is urgent, or after [`COMPANY_PATIENCE`].
+    pub may_wait: bool,
+}
+
+impl<P: Party> From<Envelope<P>> for Envelopes<P> {
+    fn from(envelope: Envelope<P>) -> Self {
+        Envelopes { envelopes: vec![envelope], may_wait: false }
+    }
+}
+
+/// How long a call waits for others at most that may wait.
+pub const COMPANY_PATIENCE: Duration = Duration::from_millis(3);
 
 /// How busy a link is, readable from any thread.
 #[derive(Debug, Default)]
@@ -100,6 +115,8 @@ pub struct Link<P: Party> {
     party: P,
     gauge: Arc<Gauge>,
     queue: VecDeque<(Instant, Envelope<P>)>,
+    /// When the queue has to go.
+    due: Option<Instant>,
     /// How many envelopes are held back, on their way to the queue.
     delayed: usize,
     batches_under_way: usize,
@@ -119,6 +136,7 @@ impl<P: Party> Link<P> {
             party,
             gauge: Arc::default(),
             queue: VecDeque::new(),
+            due: None,
             delayed: 0,
             batches_under_way: 0,
             complaints: Complaints::default(),
@@ -136,7 +154,7 @@ impl<P: Party> Link<P> {
     }
 
     fn send_batches(&mut self, ctx: &mut Context<Self>) {
-        while self.batches_under_way < MAX_BATCHES {
+        while self.batches_under_way < MAX_BATCHES && self.is_due() {
             let Next { tickets, calls, bytes, patience } = self.next_batch();
             if calls.is_empty() {
                 break;
@@ -157,6 +175,23 @@ impl<P: Party> Link<P> {
         self.note_load();
     }
 
+    fn is_due(&self) -> bool {
+        let is_full = self.queue.len() >= MAX_BATCH_CALLS;
+        is_full || self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Notes that the queue has to go, at once or within [`COMPANY_PATIENCE`].
+    fn note_due(&mut self, now: Instant, may_wait: bool, ctx: &mut Context<Self>) {
+        match self.due {
+            _ if !may_wait => self.due = Some(now),
+            Some(_) => {}
+            None => {
+                self.due = Some(now + COMPANY_PATIENCE);
+                ctx.run_later(COMPANY_PATIENCE, Self::send_batches);
+            }
+        }
+    }
+
     fn next_batch(&mut self) -> Next<P> {
         let mut next =
             Next { tickets: Vec::new(), calls: Vec::new(), bytes: 0, patience: Duration::ZERO };
@@ -171,6 +206,9 @@ impl<P: Party> Link<P> {
             next.bytes += P::call_bytes(&call);
             next.tickets.push(ticket);
             next.calls.push(call);
+        }
+        if self.queue.is_empty() {
+            self.due = None;
         }
         if !too_old.is_empty() {
             let why = "calls waited too long for it";
@@ -238,7 +276,8 @@ impl<P: Party> Actor for Link<P> {
 impl<P: Party> Handler<Envelopes<P>> for Link<P> {
     type Result = ();
 
-    fn handle(&mut self, Envelopes(envelopes): Envelopes<P>, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: Envelopes<P>, ctx: &mut Context<Self>) {
+        let Envelopes { envelopes, may_wait } = message;
         let now = Instant::now();
         let mut turned_away = Vec::new();
         for envelope in envelopes {
@@ -251,6 +290,7 @@ impl<P: Party> Handler<Envelopes<P>> for Link<P> {
                     ctx.run_later(after, move |link, ctx| {
                         link.delayed -= 1;
                         link.queue.push_back((now, envelope));
+                        link.note_due(Instant::now(), false, ctx);
                         link.send_batches(ctx);
                     });
                 }
@@ -261,6 +301,9 @@ impl<P: Party> Handler<Envelopes<P>> for Link<P> {
         if !turned_away.is_empty() {
             let why = "too many calls wait for it";
             self.hand_out(turned_away, Err(Unanswered::NotSent(why.into())));
+        }
+        if !self.queue.is_empty() {
+            self.note_due(now, may_wait, ctx);
         }
         self.send_batches(ctx);
     }

@@ -78,13 +78,14 @@ impl Proposer {
         view: Arc<ProposerView>,
         keeper: ConfigurationKeeper,
         link_to: LinkTo,
+        nearest: Option<AcceptorId>,
     ) -> Addr<Proposer> {
         Proposer::create(|ctx| {
             let configuration = view.configuration();
             let core = caspaxos::Proposer::new(
                 id,
                 configuration.clone(),
-                Settings::default(),
+                Settings { nearest, ..Settings::default() },
                 rand::random(),
             );
             let mut proposer = Proposer {
@@ -146,14 +147,20 @@ impl Proposer {
         for event in events {
             self.core.handle(now, event, &mut effects);
         }
-        let mut outgoing: Vec<(AcceptorId, Vec<Envelope<AcceptorParty>>)> = Vec::new();
+        let mut outgoing: Vec<(AcceptorId, Envelopes<AcceptorParty>)> = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Send { to, token, call } => {
+                Effect::Send { to, token, call, is_spare } => {
                     let envelope = Envelope { ticket: Ticket::Round(token), call };
-                    match outgoing.iter_mut().find(|(id, _)| *id == to) {
-                        Some((_, envelopes)) => envelopes.push(envelope),
-                        None => outgoing.push((to, vec![envelope])),
+                    match outgoing
+                        .iter_mut()
+                        .find(|(id, each)| *id == to && each.may_wait == is_spare)
+                    {
+                        Some((_, each)) => each.envelopes.push(envelope),
+                        None => {
+                            let envelopes = vec![envelope];
+                            outgoing.push((to, Envelopes { envelopes, may_wait: is_spare }));
+                        }
                     }
                 }
                 Effect::SetTimer { token, after } => {
@@ -171,7 +178,7 @@ impl Proposer {
             }
         }
         for (to, envelopes) in outgoing {
-            self.links[&to].do_send(Envelopes(envelopes));
+            self.links[&to].do_send(envelopes);
         }
     }
 
@@ -257,7 +264,7 @@ impl Proposer {
     }
 
     fn ask_for_page(&self, to: &AcceptorId, id: u64, call: Call) {
-        self.links[to].do_send(Envelopes(vec![Envelope { ticket: Ticket::Listing(id), call }]));
+        self.links[to].do_send(Envelopes::from(Envelope { ticket: Ticket::Listing(id), call }));
     }
 }
 

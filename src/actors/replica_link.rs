@@ -190,7 +190,7 @@ impl Handler<Dispatch> for ReplicaLinks {
 
     fn handle(&mut self, message: Dispatch, _: &mut Context<Self>) {
         let Dispatch { to, url, lane, envelope } = message;
-        self.link_to(to, &url, lane).do_send(Envelopes(vec![envelope]));
+        self.link_to(to, &url, lane).do_send(Envelopes::from(envelope));
     }
 }
 

@@ -278,6 +278,7 @@ impl Collection {
             to: to.clone(),
             token: self.token(key.clone()),
             call: Call { epoch: self.epoch, age: self.age, request: request.clone() },
+            is_spare: false,
         }));
     }
 

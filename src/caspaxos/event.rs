@@ -85,6 +85,9 @@ pub enum Effect {
         token: Token,
         /// The request.
         call: Call,
+        /// The answer is not needed unless another acceptor fails: it may wait
+        /// for company.
+        is_spare: bool,
     },
     /// Fire a timer.
     SetTimer {

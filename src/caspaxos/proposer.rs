@@ -26,6 +26,7 @@
 mod backing_off;
 mod changing;
 mod replies;
+mod sparing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -45,6 +46,7 @@ use super::{
     ProposerId, Request, Token, Value,
 };
 use crate::kv::Key;
+use sparing::Slow;
 
 /// No proposer counts this far: a million ballots a second take 146,000 years.
 const MAX_COUNTER: u64 = 1 << 62;
@@ -70,6 +72,9 @@ pub struct Settings {
     pub commands_per_round: usize,
     /// How many bytes of values are kept for the one-round-trip rule.
     pub kept_bytes: usize,
+    /// Whom rounds ask first, and then the next ones of the list, as many as
+    /// are needed; without it they ask all at once.
+    pub nearest: Option<AcceptorId>,
 }
 
 impl Default for Settings {
@@ -82,6 +87,7 @@ impl Default for Settings {
             longest_backoff: Duration::from_millis(100),
             commands_per_round: 256,
             kept_bytes: 64 << 20,
+            nearest: None,
         }
     }
 }
@@ -121,6 +127,7 @@ pub struct Proposer {
     rounds: u64,
     /// How long a quorum takes to answer, smoothed.
     round_trip: Duration,
+    slow: Slow,
     random: SmallRng,
     #[cfg(feature = "planted-bugs")]
     planted: Option<Bug>,
@@ -164,6 +171,7 @@ impl Proposer {
             collection: None,
             kept: KeptValues::new(settings.kept_bytes),
             round_trip: settings.round_trip,
+            slow: Slow::new(),
             settings,
             works: HashMap::new(),
             rounds: 0,
@@ -268,6 +276,7 @@ impl Proposer {
             gives_up_at: now,
             phase: Phase::BackingOff,
             lost: Vec::new(),
+            spared: Vec::new(),
             waiting,
             is_contended: false,
             failures: 0,
@@ -303,8 +312,7 @@ impl Proposer {
         }
         work.phase = Phase::Reading(Reading::of(work.waiting.len()));
         let request = Request::Read { key: key.clone() };
-        let to = self.configuration.prepare.acceptors.clone();
-        self.start_round(now, key, work, &to, request, effects);
+        self.start_round(now, key, work, request, effects);
     }
 
     fn begin_change(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
@@ -324,8 +332,7 @@ impl Proposer {
             value: Value::default(),
         };
         let request = Request::Prepare { key: key.clone(), ballot };
-        let to = self.configuration.prepare.acceptors.clone();
-        self.start_round(now, key, work, &to, request, effects);
+        self.start_round(now, key, work, request, effects);
     }
 
     /// Applies the waiting commands to the current value and sends the result
@@ -352,8 +359,7 @@ impl Proposer {
         let next = self.next_ballot();
         let request = Request::Accept { key: key.clone(), ballot, value: value.clone(), next };
         work.phase = Phase::Accepting { next, value, accepted: Vec::new(), outcomes };
-        let to = self.configuration.accept.acceptors.clone();
-        self.start_round(now, key, work, &to, request, effects);
+        self.start_round(now, key, work, request, effects);
     }
 
     fn start_round(
@@ -361,7 +367,6 @@ impl Proposer {
         now: Instant,
         key: Key,
         mut work: Work,
-        to: &[AcceptorId],
         request: Request,
         effects: &mut Vec<Effect>,
     ) {
@@ -370,11 +375,20 @@ impl Proposer {
         work.lost.clear();
         let token = Token { key: key.clone(), round: work.round };
         let (epoch, age) = (self.configuration.epoch, self.age);
-        effects.extend(to.iter().map(|to| Effect::Send {
+        let is_accept = matches!(request, Request::Accept { .. });
+        let Configuration { prepare, accept, .. } = &self.configuration;
+        let list = if is_accept { accept.clone() } else { prepare.clone() };
+        let (asked, spared) = self.choose(now, &list);
+        // A value goes to all of them.
+        let also = spared.iter().filter(|_| is_accept).map(|id| (id, true));
+        let to = asked.iter().map(|id| (id, false)).chain(also);
+        effects.extend(to.map(|(to, is_spare)| Effect::Send {
             to: to.clone(),
             token: token.clone(),
             call: Call { epoch, age, request: request.clone() },
+            is_spare,
         }));
+        work.spared = spared;
         let value_bytes = match &request {
             Request::Accept { value, .. } => value.size_bytes(),
             Request::Prepare { .. }
@@ -398,6 +412,13 @@ impl Proposer {
     fn wait(&mut self, now: Instant, key: Key, work: Work, effects: &mut Vec<Effect>) {
         let left = work.gives_up_at.saturating_sub(now);
         let after = work.waiting.until_first_deadline(now).map_or(left, |first| first.min(left));
+        // Whom it spares it asks if the others take long.
+        let after = match work.phase {
+            Phase::Reading(_) | Phase::Preparing { .. } if !work.spared.is_empty() => {
+                after.min((work.began_at + self.asks_rest_after()).saturating_sub(now))
+            }
+            _ => after,
+        };
         let token = Token { key: key.clone(), round: work.round };
         effects.push(Effect::SetTimer { token, after });
         self.put_back(key, work);
@@ -405,9 +426,13 @@ impl Proposer {
 
     fn on_timer(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
         let is_over = now >= work.gives_up_at;
+        if !is_over && !work.spared.is_empty() && now >= work.began_at + self.asks_rest_after() {
+            self.spare_the_silent(now, &work);
+            self.ask_the_rest(&key, &mut work, effects);
+        }
         match &work.phase {
             Phase::BackingOff if is_over => self.begin(now, key, work, effects),
-            Phase::Reading(reading) if reading.is_patient => {
+            Phase::Reading(reading) if reading.patient_until.is_some_and(|until| until <= now) => {
                 self.begin_change(now, key, work, effects);
             }
             Phase::Reading(_) | Phase::Preparing { .. } | Phase::Accepting { .. } if is_over => {

@@ -163,6 +163,7 @@ impl Reconfiguration {
             to: id.clone(),
             token: self.token.clone(),
             call: Call { epoch, age, request },
+            is_spare: false,
         }));
         effects.push(Effect::SetTimer { token: self.token.clone(), after: Self::RETRY_AFTER });
         self.progress()

@@ -17,8 +17,8 @@ pub struct Reading {
     pub record: Record,
     /// Who reported it.
     pub holders: Vec<AcceptorId>,
-    /// A quorum has answered differently; it waits a little for the rest.
-    pub is_patient: bool,
+    /// A quorum has answered differently; it waits until then for the rest.
+    pub patient_until: Option<Instant>,
 }
 
 /// What a round is doing.
@@ -48,6 +48,8 @@ pub struct Work {
     pub phase: Phase,
     /// Acceptors that will not agree in this round.
     pub lost: Vec<AcceptorId>,
+    /// Acceptors whose answer is not needed unless another's fails.
+    pub spared: Vec<AcceptorId>,
     /// In this round, or in the last one while it backs off, an acceptor told
     /// of a higher ballot: somebody else is at work on the key.
     pub is_contended: bool,

@@ -14,6 +14,7 @@ use crate::caspaxos::{AcceptorId, Configuration, Place};
 use crate::config::{AcceptorPlace, AcceptorRef, Deployment, ProposerActor, RedisAddress};
 use crate::store::{EmbeddedStore, Identity, RedisError, RedisStore, read_configuration};
 use actix::{Actor, Addr};
+use rand::seq::IndexedRandom;
 
 /// Starts the acceptor of this node.
 pub fn start_own_acceptor(
@@ -66,6 +67,9 @@ pub fn start_proposer(
     let (keeper, thread) = ConfigurationKeeper::start(path)
         .map_err(|error| StartError::Thread { of: "the configuration".into(), error })?;
     threads.push(thread);
+    // Where it has none of its own, any will do, not the same for all proposers.
+    let any = || configuration.prepare.acceptors.choose(&mut rand::rng()).cloned();
+    let nearest = own.as_ref().map(|(id, _)| id.clone()).or_else(any);
     let view = ProposerView::new(configuration);
     let links = Links {
         cluster: deployment.cluster.clone(),
@@ -75,7 +79,7 @@ pub fn start_proposer(
         chaos: chaos.clone(),
     };
     let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
-    let address = Proposer::start(proposer.id, view.clone(), keeper, link_to);
+    let address = Proposer::start(proposer.id, view.clone(), keeper, link_to, nearest);
     let service = Service::new(address.clone().recipient(), address.clone().recipient());
     let acceptors = Acceptors::new(address, view, service.clone());
     let status = acceptors.collector().clone();

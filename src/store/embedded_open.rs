@@ -336,7 +336,7 @@ fn write_owner(database: &Database, facts: &Keyspace, owner: &Owner) -> fjall::R
 pub fn keyspace_options() -> KeyspaceCreateOptions {
     // Memory for writes that are not in tables yet; when it is full, the
     // journal behind it can go.
-    KeyspaceCreateOptions::default().max_memtable_size(16 << 20).manual_journal_persist(true)
+    KeyspaceCreateOptions::default().max_memtable_size(4 << 20).manual_journal_persist(true)
 }
 
 fn failed(directory: &Path, what: &str, error: fjall::Error) -> OpenError {

@@ -57,7 +57,7 @@ impl Actor {
         self.proposer.handle(self.now, event, &mut effects);
         for effect in effects {
             match effect {
-                Effect::Send { to, token, call } => {
+                Effect::Send { to, token, call, .. } => {
                     if self.sent.is_empty() || to == AcceptorId::from("a1") {
                         self.rounds.push(kind(&call.request));
                     }

@@ -316,7 +316,7 @@ impl State {
             for effect in effects {
                 match effect {
                     Effect::Send { .. } if actor.is_still => {}
-                    Effect::Send { to, token, call } => {
+                    Effect::Send { to, token, call, .. } => {
                         let life = actor.life;
                         self.send(Message::Request { from: index, life, to, token, call });
                     }

@@ -288,6 +288,7 @@ impl Parameters {
 
     fn draw_settings(random: &mut SmallRng) -> Settings {
         Settings {
+            nearest: None,
             round_timeout: Duration::from_micros(random.random_range(4_000..40_000)),
             time_per_byte: Duration::from_micros(1),
             read_patience: Duration::from_micros(random.random_range(100..3_000)),

@@ -6,7 +6,8 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use gryadka::caspaxos::{
-    AcceptorId, Bug, Call, CommandId, Configuration, Effect, Event, Proposer, Reply, Token,
+    AcceptorId, Bug, Call, CommandId, Configuration, Effect, Event, Proposer, Reply, Settings,
+    Token,
 };
 use gryadka::kv::{Command, Key, Record, Submission};
 use gryadka::perseus::{History, OperationId};
@@ -327,7 +328,11 @@ impl World {
         let drawn = self.random.random();
         let seed = if self.flaw.reuses_ballots() { self.seed } else { drawn };
         let id = format!("p{index}").parse().expect("it is a short name");
-        let settings = self.parameters.settings.clone();
+        // In half of the seeds, each begins with an acceptor of its own.
+        let acceptors = &self.parameters.configuration.prepare.acceptors;
+        let nearest = acceptors[index % acceptors.len()].clone();
+        let nearest = self.seed.is_multiple_of(2).then_some(nearest);
+        let settings = Settings { nearest, ..self.parameters.settings.clone() };
         let mut proposer = Proposer::new(id, configuration, settings, seed);
         if let Flaw::Proposer(bug) = self.flaw {
             proposer.plant(bug);
@@ -378,8 +383,10 @@ impl World {
     fn run_effect(&mut self, proposer: usize, effect: Effect) -> Result<(), String> {
         let life = self.proposers[proposer].life;
         match effect {
-            Effect::Send { to, token, call } => {
-                self.send(proposer, life, to, token, call);
+            Effect::Send { to, token, call, is_spare } => {
+                // What may wait for company does.
+                let wait = if is_spare { self.random.random_range(0..3_000) } else { 0 };
+                self.send((proposer, life), wait, to, token, call);
                 Ok(())
             }
             Effect::SetTimer { token, after } => {

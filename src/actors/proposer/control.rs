@@ -99,7 +99,7 @@ impl Handler<Inquire> for Proposer {
         self.inquiries.insert(id, answer);
         let (epoch, age) = (self.core.configuration().epoch, self.core.age());
         let call = Call { epoch, age, request };
-        self.links[&to].do_send(Envelopes(vec![Envelope { ticket: Ticket::Inquiry(id), call }]));
+        self.links[&to].do_send(Envelopes::from(Envelope { ticket: Ticket::Inquiry(id), call }));
     }
 }
 

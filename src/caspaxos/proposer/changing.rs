@@ -73,6 +73,7 @@ impl Proposer {
             to: to.clone(),
             token: token.clone(),
             call: Call { epoch, age, request: Request::Status },
+            is_spare: false,
         }));
     }
 

@@ -67,6 +67,7 @@ impl Proposer {
                 | Reply::Status(_),
             )
             | None => {
+                self.spare(now, from.clone());
                 self.on_lost(now, key, work, from, None, effects);
             }
         }
@@ -101,11 +102,14 @@ impl Proposer {
         }
         if !is_newest_seen {
             self.put_back(key, work);
-        } else if !reading.can_still_be_held_by(accept, &work.lost) || reading.is_patient {
+        } else if !reading.can_still_be_held_by(accept, &work.lost)
+            || reading.patient_until.is_some_and(|until| until <= now)
+        {
             self.begin_change(now, key, work, effects);
         } else {
             // The newest value may be on its way to the others.
-            reading.is_patient = true;
+            reading.patient_until.get_or_insert(now + self.settings.read_patience);
+            self.ask_the_rest(&key, &mut work, effects);
             let token = Token { key: key.clone(), round: work.round };
             effects.push(Effect::SetTimer { token, after: self.settings.read_patience });
             self.put_back(key, work);
@@ -154,6 +158,8 @@ impl Proposer {
             self.put_back(key, work);
             return;
         }
+        // One that was spared was quicker than one that was not.
+        let is_spare_quicker = work.spared.iter().any(|id| accepted.contains(id));
         self.note_round_trip(now.saturating_sub(work.began_at));
         // Rule 7: only a quorum that will also answer for the next prepare.
         if self.configuration.prepare.is_met_by(accepted) {
@@ -162,6 +168,9 @@ impl Proposer {
         }
         work.waiting.answer_first(outcomes.drain(..), effects);
         (work.failures, work.timeouts) = (0, 0);
+        if is_spare_quicker {
+            self.spare_the_silent(now, &work);
+        }
         self.begin(now, key, work, effects);
     }
 
@@ -176,6 +185,7 @@ impl Proposer {
         effects: &mut Vec<Effect>,
     ) {
         note(&mut work.lost, from);
+        self.ask_the_rest(&key, &mut work, effects);
         let quorum = match work.phase {
             Phase::Reading(_) | Phase::Preparing { .. } => &self.configuration.prepare,
             Phase::Accepting { .. } => &self.configuration.accept,

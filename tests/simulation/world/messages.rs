@@ -9,11 +9,12 @@ use super::super::network::Fate;
 use super::{Happening, World};
 
 impl World {
-    /// Sends a request of a proposer, or of the operator.
+    /// Sends a request of a life of a proposer, or of the operator, that is on
+    /// its way after a while.
     pub(super) fn send(
         &mut self,
-        asker: usize,
-        life: u64,
+        (asker, life): (usize, u64),
+        wait: u64,
         to: AcceptorId,
         token: Token,
         call: Call,
@@ -26,7 +27,7 @@ impl World {
                 Some(call) => Happening::Request { asker, life, acceptor, token, call },
                 None => Happening::Reply { asker, life, acceptor, token, reply: None },
             };
-            world.plan(after, happening);
+            world.plan(wait + after, happening);
         });
     }
 

@@ -193,7 +193,7 @@ impl World {
         });
         let call = Call { epoch: configuration.epoch, age, request };
         for to in configuration.prepare.acceptors.clone() {
-            self.send(self.operator_index(), 0, to, token.clone(), call.clone());
+            self.send((self.operator_index(), 0), 0, to, token.clone(), call.clone());
         }
         let (answered, keys) = (Vec::new(), BTreeSet::new());
         self.operator.doing = Doing::Listing { plan, configuration, answered, keys };
