@@ -46,7 +46,7 @@ use super::{
     ProposerId, Request, Token, Value,
 };
 use crate::kv::Key;
-use sparing::Slow;
+use sparing::Awaited;
 
 /// No proposer counts this far: a million ballots a second take 146,000 years.
 const MAX_COUNTER: u64 = 1 << 62;
@@ -127,7 +127,7 @@ pub struct Proposer {
     rounds: u64,
     /// How long a quorum takes to answer, smoothed.
     round_trip: Duration,
-    slow: Slow,
+    awaited: Awaited,
     random: SmallRng,
     #[cfg(feature = "planted-bugs")]
     planted: Option<Bug>,
@@ -171,7 +171,7 @@ impl Proposer {
             collection: None,
             kept: KeptValues::new(settings.kept_bytes),
             round_trip: settings.round_trip,
-            slow: Slow::new(),
+            awaited: Awaited::default(),
             settings,
             works: HashMap::new(),
             rounds: 0,
@@ -427,7 +427,6 @@ impl Proposer {
     fn on_timer(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
         let is_over = now >= work.gives_up_at;
         if !is_over && !work.spared.is_empty() && now >= work.began_at + self.asks_rest_after() {
-            self.spare_the_silent(now, &work);
             self.ask_the_rest(&key, &mut work, effects);
         }
         match &work.phase {

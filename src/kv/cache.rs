@@ -37,6 +37,11 @@ impl<V: Weighed> Cache<V> {
         Some(value)
     }
 
+    /// What is there.
+    pub fn get(&mut self, key: &Key) -> Option<&V> {
+        self.by_key.get(key)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.by_key.len()

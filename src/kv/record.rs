@@ -29,3 +29,9 @@ impl Record {
         self.value.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 }
+
+impl super::Weighed for Record {
+    fn size_bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, |value| value.len())
+    }
+}

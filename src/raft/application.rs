@@ -11,7 +11,7 @@ use super::planted::{Bug, is_planted};
 use super::rows::Row;
 use super::state::{Applied, Members, Summary, record};
 use super::types::{Entry, Request, Response};
-use crate::kv::{Key, Memory, Record, Submission, apply_once};
+use crate::kv::{Cache, Key, Memory, Outcome, Record, Submission, apply_once};
 use crate::store::{Disk, Space, StoreError, Writes, encode};
 
 /// Entries being applied, before what they change is written.
@@ -26,13 +26,20 @@ pub struct Application<'a, D> {
     pub are_members_changed: bool,
     /// The records that changed; later entries see them.
     records: BTreeMap<Key, Record>,
+    /// Records as they were before.
+    known: &'a mut Cache<Record>,
     memories: Memories<'a, D>,
     bug: Option<Bug>,
 }
 
 impl<'a, D: Disk> Application<'a, D> {
     /// Begins where the state stands.
-    pub fn new(disk: &'a D, summary: Summary, bug: Option<Bug>) -> Self {
+    pub fn new(
+        disk: &'a D,
+        summary: Summary,
+        known: &'a mut Cache<Record>,
+        bug: Option<Bug>,
+    ) -> Self {
         Application {
             disk,
             generation: summary.generation,
@@ -40,6 +47,7 @@ impl<'a, D: Disk> Application<'a, D> {
             members: summary.members,
             are_members_changed: false,
             records: BTreeMap::new(),
+            known,
             memories: Memories::new(disk, summary.generation, ABSENT_KEYS),
             bug,
         }
@@ -64,23 +72,39 @@ impl<'a, D: Disk> Application<'a, D> {
                 Ok(Response::Nothing)
             }
             EntryPayload::Normal(Request::Command { key, command }) => {
-                self.submit(entry.index(), key, command.clone().into())
+                self.submit_one(entry.index(), key, command.clone().into())
             }
             EntryPayload::Normal(Request::Once { key, command, id }) => {
                 let request_id = Some(id.clone());
                 let submission = Submission { command: command.clone(), request_id };
-                self.submit(entry.index(), key, submission)
+                self.submit_one(entry.index(), key, submission)
+            }
+            EntryPayload::Normal(Request::Several(commands)) => {
+                let submit = |(key, submission): &(Key, Submission)| {
+                    self.submit(entry.index(), key, submission.clone())
+                };
+                Ok(Response::Applied(commands.iter().map(submit).collect::<Result<_, _>>()?))
             }
         }
     }
 
-    /// Applies the command of the entry at `index`.
-    fn submit(
+    fn submit_one(
         &mut self,
         index: u64,
         key: &Key,
         submission: Submission,
     ) -> Result<Response, StoreError> {
+        Ok(Response::Applied(vec![self.submit(index, key, submission)?]))
+    }
+
+    /// Applies a command of the entry at `index`; gives its outcome and the number
+    /// of changes so far.
+    fn submit(
+        &mut self,
+        index: u64,
+        key: &Key,
+        submission: Submission,
+    ) -> Result<(Outcome, u64), StoreError> {
         let before = self.record(key)?;
         let is_named = submission.id_to_remember().is_some();
         let mut memory = Memory::default();
@@ -108,14 +132,20 @@ impl<'a, D: Disk> Application<'a, D> {
                 None => Ok(record(*disk, *generation, other)?.is_live()),
             })?;
         }
-        Ok(Response::Applied { outcome, index: self.applied.changes })
+        Ok((outcome, self.applied.changes))
     }
 
-    fn record(&self, key: &Key) -> Result<Record, StoreError> {
-        match self.records.get(key) {
+    fn record(&mut self, key: &Key) -> Result<Record, StoreError> {
+        match self.records.get(key).or_else(|| self.known.get(key)) {
             Some(record) => Ok(record.clone()),
             None => record(self.disk, self.generation, key),
         }
+    }
+
+    /// Takes note of what changed, once it is written.
+    pub fn note_written(self) {
+        let Application { records, known, .. } = self;
+        records.into_iter().for_each(|(key, record)| known.insert(key, record));
     }
 
     /// What changed.
@@ -137,7 +167,7 @@ impl<'a, D: Disk> Application<'a, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::{Command, Outcome, RequestId, Scope, Verdict};
+    use crate::kv::{Command, RequestId, Scope, Verdict};
     use crate::raft::state::{Rows, State, records};
     use crate::raft::types::LogId;
     use crate::store::{Durability, MemoryDisk};
@@ -147,13 +177,14 @@ mod tests {
         disk: MemoryDisk,
         summary: Summary,
         entries: u64,
+        known: Cache<Record>,
     }
 
     impl Replica {
         fn new() -> Replica {
             let disk = MemoryDisk::default();
             disk.create_generation(0).unwrap();
-            Replica { disk, summary: Summary::default(), entries: 0 }
+            Replica { disk, summary: Summary::default(), entries: 0, known: Cache::new(1 << 20) }
         }
 
         fn ask(&mut self, id: &str, command: Command) -> Outcome {
@@ -162,13 +193,16 @@ mod tests {
             let request = Request::new(key, Submission { command, request_id });
             self.entries += 1;
             let log_id = LogId::new_term_index(1, self.entries);
-            let mut application = Application::new(&self.disk, self.summary.clone(), None);
+            let mut application =
+                Application::new(&self.disk, self.summary.clone(), &mut self.known, None);
             let entry = Entry { log_id, payload: EntryPayload::Normal(request) };
-            let Response::Applied { outcome, .. } = application.apply(entry).unwrap() else {
+            let Response::Applied(mut applied) = application.apply(entry).unwrap() else {
                 panic!("a command has an outcome");
             };
+            let (outcome, _) = applied.remove(0);
             self.disk.commit(application.writes(), Durability::Now).unwrap();
-            self.summary.applied = application.applied;
+            self.summary.applied = application.applied.clone();
+            application.note_written();
             outcome
         }
 

@@ -13,7 +13,7 @@ use super::planted::{Bug, is_planted};
 use super::replica::{End, Replica};
 use super::state::position;
 use super::types::{ReplicaId, Request, Response};
-use crate::kv::{Answer, LogPosition, Refusal};
+use crate::kv::{LogPosition, Refusal};
 use crate::store::Disk;
 
 /// What a replica's leader did not answer.
@@ -73,22 +73,6 @@ impl<D: Disk> Replica<D> {
             Err(RaftError::Fatal(error)) => {
                 unknown(&format!("the replica has stopped: {error}; it may have taken effect"))
             }
-        }
-    }
-
-    /// Appends a command, if this replica leads.
-    pub(super) async fn write(
-        &self,
-        request: Request,
-        deadline: Instant,
-    ) -> Attempt<Result<Answer, Refusal>> {
-        match self.append(request, deadline).await {
-            Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
-            Attempt::Done(Err(refusal)) => Attempt::Done(Err(refusal)),
-            Attempt::Done(Ok((Response::Applied { outcome, index }, position))) => {
-                Attempt::Done(Ok(Answer { outcome, index, position: Some(position) }))
-            }
-            Attempt::Done(Ok((Response::Nothing, _))) => unreachable!("a command has an outcome"),
         }
     }
 

@@ -204,6 +204,12 @@ pub fn entry_bytes(entry: &Entry) -> usize {
         EntryPayload::Normal(Request::Once { key, command, id }) => {
             128 + command_bytes(key, command) + id.as_str().len()
         }
+        EntryPayload::Normal(Request::Several(commands)) => {
+            let bytes = |(key, submission): &(Key, Submission)| {
+                128 + key.as_str().len() + submission.size_bytes()
+            };
+            commands.iter().map(bytes).sum()
+        }
         EntryPayload::Normal(Request::Publish { .. })
         | EntryPayload::Blank
         | EntryPayload::Membership(_) => FRAME_BYTES,

@@ -20,6 +20,7 @@
 //! | `replica` | what clients and other replicas ask; start, hand-over |
 //! | `leader` | outcomes, and forwarding to whoever leads |
 //! | `reads` | one read index for all reads that wait |
+//! | `writes` | one entry for all commands that wait |
 //! | `members` | members come, catch up, and go for good |
 //!
 //! It knows no actors and no sockets: [`Peers`] and the queue of [`Job`]s are
@@ -67,6 +68,7 @@ mod state_machine;
 mod store;
 mod types;
 mod watch;
+mod writes;
 
 pub use leader::Unled;
 pub use log_store::{Jobs, LogStore};

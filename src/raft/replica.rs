@@ -35,6 +35,7 @@ use super::state::State;
 use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
 use super::types::{Member, ReplicaId, Request, Types};
+use super::writes::Writes;
 use crate::kv::{Answer, Key, Refusal, Submission};
 use crate::store::{Disk, Received};
 
@@ -99,6 +100,7 @@ pub struct Inner<D: Disk> {
     pub(super) log: SharedLog,
     pub(super) peers: Arc<dyn Peers>,
     pub(super) reads: Mutex<Reads>,
+    writes: Mutex<Writes>,
     /// Held while members change: one change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) ended: watch::Sender<Option<End>>,
@@ -151,6 +153,7 @@ impl<D: Disk> Replica<D> {
             log,
             peers,
             reads: Mutex::default(),
+            writes: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             ended,
             led_at: Mutex::new(Instant::now()),
@@ -176,8 +179,7 @@ impl<D: Disk> Replica<D> {
             let (key, submission) = (key.clone(), submission.clone());
             Call::Submit { key, submission, patience_ms }
         };
-        let request = || Request::new(key.clone(), submission.clone());
-        let here = async || self.write(request(), deadline).await;
+        let here = async || self.write(key.clone(), submission.clone(), deadline).await;
         let parse = |reply| {
             let Reply::Submitted(result) = reply else { return None };
             Some(result)
@@ -263,8 +265,7 @@ impl<D: Disk> Replica<D> {
                 Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
             },
             Call::Submit { key, submission, patience_ms } => {
-                let request = Request::new(key, submission);
-                match self.write(request, deadline(patience_ms)).await {
+                match self.write(key, submission, deadline(patience_ms)).await {
                     Attempt::Done(result) => Reply::Submitted(result),
                     Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
                 }
@@ -292,6 +293,10 @@ impl<D: Disk> Replica<D> {
     /// When a leader showed last that it lives, as far as this replica knows.
     pub(super) fn lock_led_at(&self) -> MutexGuard<'_, Instant> {
         self.led_at.lock().expect("nothing panics while it holds the lock")
+    }
+
+    pub(super) fn lock_writes(&self) -> MutexGuard<'_, Writes> {
+        self.writes.lock().expect("nothing panics while it holds the lock")
     }
 
     /// Takes a piece of a snapshot, and installs it with the last one.

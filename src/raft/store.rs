@@ -30,6 +30,7 @@ use super::planted::{Bug, is_planted};
 use super::snapshot::SnapshotHeader;
 use super::state::{Applied, Members, State, Summary};
 use super::types::{Entry, LogId, SnapshotMeta, Types, Vote};
+use crate::kv::{Cache, Record};
 use crate::store::{
     Disk, Durability, SnapshotError, SnapshotFile, SnapshotReader, Space, StoreError, Writes,
     decode, encode,
@@ -90,14 +91,19 @@ pub struct Store<D> {
     state: State<D>,
     log: SharedLog,
     bug: Option<Bug>,
+    /// Records as they are on the disk: reading one there costs more than all that
+    /// is done to it.
+    known: Cache<Record>,
     /// What was purged but may be on the disk still.
     to_delete: Range<u64>,
 }
 
 /// The largest read of the log, and the largest write of a snapshot, in bytes.
 pub const CHUNK_BYTES: usize = 1 << 20;
+/// What the records take that are kept in memory too, in bytes.
+const KNOWN_BYTES: usize = 16 << 20;
 /// How many purged entries are deleted with one group, so that none is slow.
-const PURGE_COUNT: usize = 4096;
+const PURGE_COUNT: usize = 256;
 
 impl<D: Disk> Store<D> {
     /// Reads what the disk holds.
@@ -130,7 +136,7 @@ impl<D: Disk> Store<D> {
         let summary = Summary { applied, members: Arc::new(members), generation };
         let state = State::new(disk.clone(), summary);
         let log = Arc::new(Mutex::new(log));
-        Ok(Store { disk, state, log, bug, to_delete })
+        Ok(Store { disk, state, log, bug, known: Cache::new(KNOWN_BYTES), to_delete })
     }
 
     /// The applied state.
@@ -269,7 +275,8 @@ impl<D: Disk> Store<D> {
 
     /// Applies entries and answers their clients.
     fn apply(&mut self, entries: Vec<Committed>) -> Result<(), StoreError> {
-        let mut batch = Application::new(&self.disk, self.state.summary(), self.bug);
+        let summary = self.state.summary();
+        let mut batch = Application::new(&self.disk, summary, &mut self.known, self.bug);
         let mut answers = Vec::with_capacity(entries.len());
         for (entry, responder) in entries {
             let response = batch.apply(entry)?;
@@ -278,7 +285,8 @@ impl<D: Disk> Store<D> {
             }
         }
         let mut writes = batch.writes();
-        let Application { applied, members, are_members_changed, .. } = batch;
+        let (applied, members) = (batch.applied.clone(), batch.members.clone());
+        let are_members_changed = batch.are_members_changed;
         if are_members_changed {
             writes.put(Space::Meta, fact::MEMBERS, encode(&*members));
         }
@@ -287,6 +295,7 @@ impl<D: Disk> Store<D> {
         }
         writes.put(Space::Meta, fact::APPLIED, encode(&applied));
         self.disk.commit(writes, Durability::Later)?;
+        batch.note_written();
         self.state.update(|summary| {
             summary.applied = applied;
             summary.members = members;
@@ -307,6 +316,7 @@ impl<D: Disk> Store<D> {
         }
         let upto = meta.last_log_id.map_or(0, |id| id.index);
         log::info!("installing the snapshot of the state up to entry {upto}");
+        self.known.clear();
         let generation = before.generation + 1;
         self.disk.drop_generation(generation)?;
         self.disk.create_generation(generation)?;

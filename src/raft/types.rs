@@ -73,9 +73,22 @@ pub enum Request {
         /// What names the request.
         id: RequestId,
     },
+    /// Several commands, one after the other.
+    Several(Vec<(Key, Submission)>),
 }
 
 impl Request {
+    /// The request to do several things, in order.
+    pub fn of(mut commands: Vec<(Key, Submission)>) -> Self {
+        match commands.pop() {
+            Some((key, submission)) if commands.is_empty() => Request::new(key, submission),
+            last => {
+                commands.extend(last);
+                Request::Several(commands)
+            }
+        }
+    }
+
     /// The request to do something with a key.
     pub fn new(key: Key, submission: Submission) -> Self {
         let Submission { command, request_id } = submission;
@@ -102,6 +115,7 @@ impl fmt::Display for Request {
                 write!(f, "a command for {key:?}")
             }
             Request::Publish { id, .. } => write!(f, "the profile of {id}"),
+            Request::Several(commands) => write!(f, "{} commands", commands.len()),
         }
     }
 }
@@ -109,14 +123,9 @@ impl fmt::Display for Request {
 /// What applying an entry gave.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Response {
-    /// The command's outcome.
-    Applied {
-        /// What it found and left.
-        outcome: Outcome,
-        /// The number of changes so far, which is the modified index of the
-        /// newest of them.
-        index: u64,
-    },
+    /// Of each command what it found and left, and the number of changes then,
+    /// which is the modified index of the newest of them.
+    Applied(Vec<(Outcome, u64)>),
     /// The entry carried no command.
     Nothing,
 }

@@ -25,7 +25,7 @@ pub use matrix::{
 };
 
 /// The version of the format; a node refuses any other.
-pub const WIRE_VERSION: u8 = 5;
+pub const WIRE_VERSION: u8 = 6;
 
 /// The most calls in one batch.
 pub const MAX_BATCH_CALLS: usize = 256;

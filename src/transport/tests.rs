@@ -52,10 +52,12 @@ fn raft_calls() -> Vec<raft::Call> {
     let request_id = RequestId::try_from("c:1").unwrap();
     let named =
         raft::Request::Once { key: key.clone(), command: Command::Delete, id: request_id.clone() };
+    let several = raft::Request::Several(vec![(key.clone(), command.clone().into())]);
     let entries = vec![
         Entry { log_id: log_id(8), payload: EntryPayload::Blank },
         Entry { log_id: log_id(9), payload: EntryPayload::Normal(request) },
         Entry { log_id: log_id(10), payload: EntryPayload::Normal(named) },
+        Entry { log_id: log_id(11), payload: EntryPayload::Normal(several) },
     ];
     let vote = raft::Vote::new_committed(3, 1);
     let append = AppendEntriesRequest {
@@ -83,8 +85,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A change of the format must come with a new [`WIRE_VERSION`].
 #[test]
-fn the_format_is_that_of_version_5() {
-    let golden = "050464656d6f027031e807\
+fn the_format_is_that_of_version_6() {
+    let golden = "060464656d6f027031e807\
                   0002613103\
                   010200016b0402703100\
                   010201016b040270310001017602020001010302703100\
@@ -96,10 +98,11 @@ fn the_format_is_that_of_version_5() {
 
 #[test]
 fn so_is_that_of_a_batch_for_a_replica() {
-    let golden = "050464656d6f027031e807\
+    let golden = "060464656d6f027031e807\
                   01010205\
-                  00030101010103070303080003090100016b01017603\
-                  0a0102016b0503633a31010306\
+                  00030101010103070403080003090100016b01017603\
+                  0a0102016b0503633a31030b010301016b0101760001\
+                  0306\
                   0104010100010309\
                   00\
                   06016b01017600c413\

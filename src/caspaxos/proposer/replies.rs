@@ -19,6 +19,10 @@ impl Proposer {
         reply: Option<Reply>,
         effects: &mut Vec<Effect>,
     ) {
+        match reply {
+            Some(_) => self.awaited.note_answered(&from),
+            None => self.awaited.note_lost(now, &from),
+        }
         if let Some(Reply::Conflict { seen }) = reply {
             // A ballot beyond any that can be reached honestly is not followed.
             if seen.counter < MAX_COUNTER {
@@ -67,7 +71,6 @@ impl Proposer {
                 | Reply::Status(_),
             )
             | None => {
-                self.spare(now, from.clone());
                 self.on_lost(now, key, work, from, None, effects);
             }
         }
@@ -158,8 +161,6 @@ impl Proposer {
             self.put_back(key, work);
             return;
         }
-        // One that was spared was quicker than one that was not.
-        let is_spare_quicker = work.spared.iter().any(|id| accepted.contains(id));
         self.note_round_trip(now.saturating_sub(work.began_at));
         // Rule 7: only a quorum that will also answer for the next prepare.
         if self.configuration.prepare.is_met_by(accepted) {
@@ -168,9 +169,6 @@ impl Proposer {
         }
         work.waiting.answer_first(outcomes.drain(..), effects);
         (work.failures, work.timeouts) = (0, 0);
-        if is_spare_quicker {
-            self.spare_the_silent(now, &work);
-        }
         self.begin(now, key, work, effects);
     }
 

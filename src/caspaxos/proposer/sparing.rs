@@ -3,8 +3,8 @@
 //! A quorum is enough. Who is spared does less, and does it in larger batches: a
 //! value that is accepted goes to all acceptors, but to those whose answer is not
 //! needed with [`Effect::Send::is_spare`]; a promise or a read is asked of them
-//! only when somebody else fails or takes long. Then who took long is spared for
-//! a while. None of it bears on safety: any quorum will do.
+//! only when somebody else fails or takes long. Who does not answer is spared
+//! until it does. None of it bears on safety: any quorum will do.
 
 use std::time::Duration;
 
@@ -13,13 +13,39 @@ use super::super::{AcceptorId, Call, Effect, Instant, Quorum, Request, Token};
 use super::Proposer;
 use crate::kv::Key;
 
-/// How long an acceptor is spared that took long.
-const SPARED_FOR: Duration = Duration::from_secs(1);
 /// Who answers within this time does not take long.
 const PROMPT: Duration = Duration::from_millis(2);
+/// How long an acceptor is spared that does not answer; then it is tried again.
+const SPARED_FOR: Duration = Duration::from_secs(1);
 
-/// Acceptors that took long, and until when they are spared.
-pub(super) type Slow = Vec<(AcceptorId, Instant)>;
+/// Acceptors that were asked, and since when they owe an answer.
+#[derive(Clone, Default)]
+pub(super) struct Awaited(Vec<(AcceptorId, Instant)>);
+
+impl Awaited {
+    fn note_asked(&mut self, now: Instant, id: &AcceptorId) {
+        if !self.0.iter().any(|(awaited, _)| awaited == id) {
+            self.0.push((id.clone(), now));
+        }
+    }
+
+    /// An acceptor has answered, whatever it was.
+    pub(super) fn note_answered(&mut self, id: &AcceptorId) {
+        self.0.retain(|(awaited, _)| awaited != id);
+    }
+
+    /// It is known that an acceptor will not answer.
+    pub(super) fn note_lost(&mut self, now: Instant, id: &AcceptorId) {
+        self.note_answered(id);
+        self.0.push((id.clone(), now.saturating_sub(SPARED_FOR / 2)));
+    }
+
+    /// Whether an acceptor has owed an answer for so long.
+    fn is_silent(&self, now: Instant, id: &AcceptorId, patience: Duration) -> bool {
+        let since = self.0.iter().find(|(awaited, _)| awaited == id);
+        since.is_some_and(|(_, since)| now.saturating_sub(*since) > patience)
+    }
+}
 
 impl Proposer {
     /// Parts a list into those that are asked at once, and the rest.
@@ -38,9 +64,11 @@ impl Proposer {
         let needed = configuration.prepare.size.max(configuration.accept.size);
         let first = all.iter().position(|id| id == nearest);
         all.rotate_left(first.unwrap_or(0));
-        self.slow.retain(|(_, until)| *until > now);
-        all.sort_by_key(|id| self.slow.iter().any(|(slow, _)| slow == id));
+        let patience = self.asks_rest_after();
+        self.awaited.0.retain(|(_, since)| now.saturating_sub(*since) < SPARED_FOR);
+        all.sort_by_key(|id| self.awaited.is_silent(now, id, patience));
         let spare = all.split_off(needed.min(all.len()));
+        all.iter().for_each(|id| self.awaited.note_asked(now, id));
         (all, spare)
     }
 
@@ -67,27 +95,5 @@ impl Proposer {
             call: Call { epoch, age, request: request.clone() },
             is_spare: false,
         }));
-    }
-
-    /// Spares those that a round has asked at once and not heard of.
-    pub(super) fn spare_the_silent(&mut self, now: Instant, work: &Work) {
-        let (list, answered) = match &work.phase {
-            Phase::Reading(reading) => (&self.configuration.prepare, &reading.answered),
-            Phase::Preparing { promised, .. } => (&self.configuration.prepare, promised),
-            Phase::Accepting { accepted, .. } => (&self.configuration.accept, accepted),
-            Phase::BackingOff => return,
-        };
-        let is_silent = |id: &&AcceptorId| {
-            let is_asked = !work.spared.contains(id);
-            is_asked && !answered.contains(id) && !work.lost.contains(id)
-        };
-        let silent: Vec<AcceptorId> = list.acceptors.iter().filter(is_silent).cloned().collect();
-        silent.into_iter().for_each(|id| self.spare(now, id));
-    }
-
-    /// Spares an acceptor for a while.
-    pub(super) fn spare(&mut self, now: Instant, id: AcceptorId) {
-        self.slow.retain(|(slow, _)| *slow != id);
-        self.slow.push((id, now + SPARED_FOR));
     }
 }
