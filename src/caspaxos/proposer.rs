@@ -279,6 +279,7 @@ impl Proposer {
             spared: Vec::new(),
             waiting,
             is_contended: false,
+            is_on_kept: false,
             failures: 0,
             timeouts: 0,
         };
@@ -320,6 +321,7 @@ impl Proposer {
         if self.is_planted(Bug::KeptSurvivesTimeout) {
             kept.iter().for_each(|kept| self.kept.insert(key.clone(), kept.clone()));
         }
+        work.is_on_kept = kept.is_some();
         if let Some(Kept { ballot, value }) = kept {
             return self.propose(now, key, work, ballot, value, effects);
         }

@@ -53,6 +53,8 @@ pub struct Work {
     /// In this round, or in the last one while it backs off, an acceptor told
     /// of a higher ballot: somebody else is at work on the key.
     pub is_contended: bool,
+    /// The round began with a kept value.
+    pub is_on_kept: bool,
     /// The commands, those of the round first.
     pub waiting: Waiting,
     /// Rounds in a row that came to nothing.

@@ -76,6 +76,10 @@ impl Proposer {
         }
         let drawn = self.draw_backoff(&work);
         work.failures += 1;
+        // Somebody else has changed the key since, but may be through with it long ago.
+        if work.is_on_kept && work.is_contended {
+            return self.begin_change(now, key, work, effects);
+        }
         work.phase = Phase::BackingOff;
         self.rounds += 1;
         work.round = self.rounds;
