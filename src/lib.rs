@@ -18,7 +18,7 @@
 //! | [`actors`] | who runs what on which thread | HTTP |
 //! | [`http`] | one file per API: parse, send one message, answer | protocols |
 //! | [`node`], [`demo`] | the composition roots: files in, running processes out | |
-//! | [`bench`] | how whole clusters are measured, beside an etcd | what makes them fast |
+//! | [`mod@bench`] | how whole clusters are measured, beside an etcd | what makes them fast |
 //! | [`process`] | what the programs share: arguments, the log, signals, exit codes | what a node does |
 
 pub mod actors;
