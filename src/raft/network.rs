@@ -41,8 +41,11 @@ pub struct Way {
     lane: Lane,
 }
 
-/// How long a message with entries may take: it waits for the other's disk.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a message with entries may take: it waits for the other's disk. When
+/// it was lost, nothing else reaches that replica for so long.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// What a byte of it adds to that.
+const TIME_PER_BYTE: Duration = Duration::from_micros(1);
 /// How long a piece of a snapshot may take.
 const CHUNK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last one may take, which installs the snapshot.
@@ -114,13 +117,14 @@ impl RaftNetworkV2<Types> for Way {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let append = Call::Append(rpc);
         let patience = match self.lane {
-            Lane::Log => LOG_PATIENCE,
+            Lane::Log => LOG_PATIENCE + TIME_PER_BYTE * append.size_bytes() as u32,
             Lane::Control | Lane::Read | Lane::Forward | Lane::Members | Lane::Snapshot => {
                 option.hard_ttl()
             }
         };
-        match self.call(self.lane, Call::Append(rpc), patience).await? {
+        match self.call(self.lane, append, patience).await? {
             Reply::Appended(response) => Ok(response),
             other => Err(self.unexpected(other)),
         }
