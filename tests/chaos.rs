@@ -205,7 +205,9 @@ fn messages_take_as_long_as_the_matrix_says(protocol: Protocol) {
     matrix.delay[near][home] = "5".into();
     matrix.install();
     let times = took();
-    assert!(times[0] >= Duration::from_millis(5) && times[10] < FAR / 2, "{times:?}");
+    // No answer that waited for the one that is far came before that: the median is
+    // that of the near one, however slow the machine is.
+    assert!(times[0] >= Duration::from_millis(5) && times[10] < FAR, "{times:?}");
 }
 
 fn a_dead_node_is_dead_to_its_clients_and_comes_back(protocol: Protocol) {
