@@ -75,38 +75,67 @@ impl Matrix<'_> {
         self.install();
     }
 
-    /// The messages from one node to another since the matrix is in force: how
-    /// many were to be sent, and how many came.
-    fn messages(&self, from: usize, to: usize) -> (u64, u64) {
-        let count = |at: usize, other: usize, field: &str| {
+    /// The messages from one node to another since the matrix is in force.
+    fn messages(&self, from: usize, to: usize) -> Messages {
+        let shown = |at: usize, other: usize| -> Value {
             let shown = get(&format!("{}/chaos", self.cluster.admin_url(at))).json();
-            shown["messages"][&self.cluster.names[other]][field].as_u64().expect("a number")
+            shown["messages"][&self.cluster.names[other]].clone()
         };
-        // Those that are under way now were sent and did not come yet.
-        let sent = count(from, to, "sent");
-        (sent, count(to, from, "received"))
+        let count = |shown: &Value, field: &str| shown[field].as_u64().expect("a number");
+        let here = shown(from, to);
+        let (sent, dropped) = (count(&here, "sent"), count(&here, "dropped"));
+        Messages { sent, dropped, came: count(&shown(to, from), "received") }
     }
 
-    /// Checks the share of the messages that came, by the receiver's count.
-    fn heal_after_counting(&mut self, from: usize, to: usize, probability: f64) {
-        // What was under way when the clients stopped has come or is lost.
-        let mut counts = self.messages(from, to);
+    /// The same, once those that are under way have come or are lost: those that
+    /// are missing become no fewer.
+    fn settled_messages(&self, from: usize, to: usize) -> Messages {
+        let mut messages = self.messages(from, to);
         wait_until("the messages have come", || {
-            let before = std::mem::replace(&mut counts, self.messages(from, to));
-            before == counts || self.cluster.protocol == Protocol::Raft
+            let missing = messages.missing();
+            std::thread::sleep(Duration::from_millis(250));
+            messages = self.messages(from, to);
+            messages.missing() >= missing
         });
-        let (sent, came) = counts;
-        let share = 1.0 - came as f64 / sent as f64;
+        messages
+    }
+
+    /// Has a node ask for so much that so many messages go to another one, and
+    /// checks that the right share of them is dropped, and nothing else.
+    fn count(&self, from: usize, to: usize, wanted: u64, probability: f64) {
+        // The nodes began to count one after the other.
+        let before = self.settled_messages(from, to);
+        ask_on(self.cluster, from, || self.messages(from, to).sent >= before.sent + wanted);
+        let after = self.settled_messages(from, to);
+        let (sent, dropped) = (after.sent - before.sent, after.dropped - before.dropped);
+        let came = after.came - before.came;
+        let share = dropped as f64 / sent as f64;
         let sigma = (probability * (1.0 - probability) / sent as f64).sqrt();
         println!(
-            "{:?}: {probability}: {came} of {sent} came, {share:.4} dropped, {:.2} sigma off",
+            "{:?}: {probability}: {share:.4} of {sent} dropped, {:.2} sigma off; {came} came",
             self.cluster.protocol,
             if sigma > 0.0 { (share - probability).abs() / sigma } else { 0.0 }
         );
-        // A few may be on their way between the two counts.
-        let bound = 3.0 * sigma + 5.0 / sent as f64;
-        assert!((share - probability).abs() <= bound, "{share} is not {probability}");
-        self.heal();
+        // Three sigma would fail one run of the short form in a hundred.
+        let sigmas = if wanted >= 10_000 { 3.0 } else { 4.0 };
+        assert!((share - probability).abs() <= sigmas * sigma, "{share} is not {probability}");
+        // A few may be on their way between two counts; and on a slow machine a
+        // call may be given up before it goes.
+        let rest = sent - dropped;
+        assert!(came <= rest + 5 && came >= rest * 9 / 10, "{came} of {rest} came");
+    }
+}
+
+/// Messages from one node to another.
+struct Messages {
+    sent: u64,
+    dropped: u64,
+    came: u64,
+}
+
+impl Messages {
+    fn missing(&self) -> u64 {
+        self.sent.saturating_sub(self.came)
     }
 }
 
@@ -119,7 +148,10 @@ fn post(url: &str) -> Answer {
     request("POST", url, Some(("application/json", b"{}"))).expect("an answer")
 }
 
-/// Asks a node for so much that messages flow, without waiting for the answers.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Asks a node for so much that messages flow, but for no more than it can do at
+/// once: what is late on its way looks like lost.
 fn ask_on(cluster: &Cluster, node: usize, is_over: impl Fn() -> bool) {
     let (stop, url) = (AtomicBool::new(false), cluster.url(node));
     let client = |number: usize| {
@@ -127,15 +159,17 @@ fn ask_on(cluster: &Cluster, node: usize, is_over: impl Fn() -> bool) {
         move || {
             let agent: ureq::Agent = ureq::Agent::config_builder()
                 .http_status_as_error(false)
-                .timeout_global(Some(Duration::from_millis(100)))
+                .timeout_global(Some(ANSWER_PATIENCE))
                 .build()
                 .into();
             for round in 0.. {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
+                let began = Instant::now();
                 // Most of the messages are lost, and so are the answers.
                 let _ = agent.put(format!("{url}/k{number}-{}", round % 50)).send("v");
+                std::thread::sleep(ANSWER_PATIENCE.saturating_sub(began.elapsed()));
             }
         }
     };
@@ -164,15 +198,17 @@ fn so_many_messages_are_dropped_as_the_matrix_says(protocol: Protocol) {
         // Nobody else becomes the leader meanwhile.
         matrix.drop[from][to] = probability;
         matrix.install();
-        ask_on(&cluster, from, || matrix.messages(from, to).0 >= wanted);
-        matrix.heal_after_counting(from, to, probability);
+        matrix.count(from, to, wanted, probability);
+        matrix.heal();
     }
 }
 
 /// A change takes one round trip to the others: of the two of them, the one that
 /// is nearer decides.
 fn messages_take_as_long_as_the_matrix_says(protocol: Protocol) {
+    /// The shortest and the longest way there and back.
     const FAR: Duration = Duration::from_millis(60);
+    const FARTHEST: Duration = Duration::from_millis(80);
     let cluster = Cluster::start_with_chaos(protocol, 3);
     let home = cluster.leader().unwrap_or(0);
     let took = || {
@@ -198,7 +234,7 @@ fn messages_take_as_long_as_the_matrix_says(protocol: Protocol) {
     // 30 to 50 ms there and 30 ms back. On Raft a message to a follower waits for
     // the answer to the one before, which told it what is committed.
     let round_trips = if protocol == Protocol::Raft { 3 } else { 2 };
-    assert!(times[0] >= FAR && times[10] < round_trips * FAR, "{times:?}");
+    assert!(times[0] >= FAR && times[10] < round_trips * FARTHEST, "{times:?}");
     assert!(times[20] - times[0] >= Duration::from_millis(4), "no jitter: {times:?}");
     let near = (home + 1) % 3;
     matrix.delay[home][near] = "0".into();
