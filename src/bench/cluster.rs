@@ -1,6 +1,7 @@
 //! What is measured: a cluster of real processes on loopback, each with files
 //! of its own, that ends with the measurement however it ends.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -36,6 +37,19 @@ impl FromStr for Subject {
 
     fn from_str(text: &str) -> Result<Self, String> {
         serde_json::from_value(text.into()).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Subject::Caspaxos => "CASPaxos",
+            Subject::Raft => "Raft",
+            Subject::CaspaxosOnRedis => "CASPaxos on Redis",
+            Subject::EtcdV2 => "etcd v2",
+            Subject::EtcdV3 => "etcd v3",
+            Subject::Limits => "bare HTTP",
+        })
     }
 }
 

@@ -54,6 +54,9 @@ pub enum BenchError {
         /// Whom they were sent to.
         url: String,
     },
+    /// No picture of the figures could be made.
+    #[error("the picture cannot be drawn: {0}")]
+    Picture(String),
     /// The cluster file is not good.
     #[error(transparent)]
     Config(#[from] ConfigError),

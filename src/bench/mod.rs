@@ -4,11 +4,19 @@
 
 mod cluster;
 mod error;
+mod fill;
+mod goals;
+mod growth;
 mod limits;
+mod numbers;
+mod picture;
+mod soak;
 mod table;
 mod wrk;
 
 pub use cluster::{Running, Subject};
 pub use error::BenchError;
+pub use growth::{Dimension, Growth, GrowthOptions, measure_growth};
+pub use soak::{Soak, SoakOptions, soak};
 pub use table::{Options, Table, measure};
 pub use wrk::{Figure, Load, Work};

@@ -1,14 +1,14 @@
-//! The table of goals: each work on each subject, in alternation, and the
-//! ratios of the medians.
+//! The figures of the table of goals: each work on each subject, in alternation.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::fill::fill;
 use super::limits::Limits;
+use super::numbers::{median, short};
 use super::{BenchError, Load, Running, Subject, Work};
 use crate::actors::LoadGenerator;
 use crate::client::Endpoint;
@@ -71,16 +71,12 @@ struct Cell {
     figures: Vec<f64>,
 }
 
-const CONNECTIONS: usize = 64;
-const KEYS: u64 = 1_000;
+pub(super) const CONNECTIONS: usize = 64;
+pub(super) const KEYS: u64 = 1_000;
 const HOT_KEYS: u64 = 9;
-const VALUE_BYTES: usize = 100;
+pub(super) const VALUE_BYTES: usize = 100;
 const PERSEUS_CONNECTIONS: usize = 10;
-const NODES: u16 = 3;
-/// Increments a second of the original program on Redis with fsync always, as
-/// it was measured on a machine of this kind.
-const ORIGINAL_INCREMENTS: f64 = 1_300.0;
-
+pub(super) const NODES: u16 = 3;
 /// Measures everything.
 pub async fn measure(options: &Options) -> Result<Table, BenchError> {
     let mut table = Table::default();
@@ -107,7 +103,7 @@ pub async fn measure(options: &Options) -> Result<Table, BenchError> {
 }
 
 impl Table {
-    fn note(&mut self, metric: Metric, subject: Subject, figure: f64) {
+    pub(super) fn note(&mut self, metric: Metric, subject: Subject, figure: f64) {
         let cell = self.0.iter_mut().find(|cell| (cell.metric, cell.subject) == (metric, subject));
         match cell {
             Some(cell) => cell.figures.push(figure),
@@ -178,7 +174,7 @@ impl Table {
         let leader = cluster.leader().await;
         let one = cluster.urls[leader..=leader].to_vec();
         let before = largest(&cluster)?;
-        fill(&one[0], options.many_keys).await?;
+        fill(&one[0], 0..options.many_keys, VALUE_BYTES).await?;
         let after = largest(&cluster)?;
         self.note(Metric::Memory, subject, after / f64::from(1 << 20));
         let per_key = (after - before) / options.many_keys as f64;
@@ -187,17 +183,19 @@ impl Table {
         Ok(())
     }
 
-    fn median(&self, metric: Metric, subject: Subject) -> Option<f64> {
-        let cell = self.0.iter().find(|cell| (cell.metric, cell.subject) == (metric, subject))?;
-        let mut figures = cell.figures.clone();
-        figures.sort_unstable_by(f64::total_cmp);
-        Some(figures[figures.len() / 2])
+    /// The median of a cell.
+    pub(super) fn median(&self, metric: Metric, subject: Subject) -> Option<f64> {
+        median(&self.cell(metric, subject)?.figures)
+    }
+
+    fn cell(&self, metric: Metric, subject: Subject) -> Option<&Cell> {
+        self.0.iter().find(|cell| (cell.metric, cell.subject) == (metric, subject))
     }
 
     /// The median, and what the figures lie between.
-    fn show(&self, metric: Metric, subject: Subject) -> String {
-        let found = self.0.iter().find(|cell| (cell.metric, cell.subject) == (metric, subject));
-        let (Some(cell), Some(median)) = (found, self.median(metric, subject)) else {
+    pub(super) fn show(&self, metric: Metric, subject: Subject) -> String {
+        let found = self.cell(metric, subject).zip(self.median(metric, subject));
+        let Some((cell, median)) = found else {
             return "-".into();
         };
         let least = cell.figures.iter().copied().fold(f64::INFINITY, f64::min);
@@ -205,211 +203,6 @@ impl Table {
         match cell.figures.len() {
             1 => short(median),
             _ => format!("{} ({} to {})", short(median), short(least), short(most)),
-        }
-    }
-
-    /// The rows of the goals, as a Markdown table.
-    pub fn markdown(&self) -> String {
-        let mut lines = vec![
-            "| work | subject | median (least to most) | beside | ratio | goal | reached |"
-                .to_owned(),
-            "|---|---|---|---|---|---|---|".to_owned(),
-        ];
-        for row in ROWS {
-            for subject in [Subject::Caspaxos, Subject::Raft, Subject::CaspaxosOnRedis] {
-                let Some(goal) = (row.goals)(subject) else { continue };
-                let Some(median) = self.median(row.metric, subject) else { continue };
-                let (beside, ratio) = match row.beside {
-                    Beside::Subject(metric, other) => match self.median(metric, other) {
-                        Some(other_median) => {
-                            (self.show(metric, other), Some(median / other_median))
-                        }
-                        None => ("-".into(), None),
-                    },
-                    Beside::Own(metric) => match self.median(metric, subject) {
-                        Some(own) => (short(own), Some(median / own)),
-                        None => ("-".into(), None),
-                    },
-                    Beside::Number(number) => (short(number), Some(median / number)),
-                    Beside::Nothing => (String::new(), None),
-                };
-                let (what, reached) = match (row.beside, ratio) {
-                    (Beside::Nothing, _) => (String::new(), Some(goal.is_met(median))),
-                    (_, Some(ratio)) => (format!("{ratio:.2}x"), Some(goal.is_met(ratio))),
-                    (_, None) => (String::new(), None),
-                };
-                let reached = reached.map_or("-", |is| if is { "yes" } else { "no" });
-                lines.push(format!(
-                    "| {} | {} | {} | {beside} | {what} | {} | {reached} |",
-                    row.work,
-                    name(subject),
-                    self.show(row.metric, subject),
-                    goal.text(matches!(row.beside, Beside::Nothing)),
-                ));
-            }
-        }
-        lines.join("\n") + "\n"
-    }
-}
-
-/// A row of the table.
-struct Row {
-    work: &'static str,
-    metric: Metric,
-    beside: Beside,
-    goals: fn(Subject) -> Option<Goal>,
-}
-
-/// What a figure is divided by.
-#[derive(Clone, Copy)]
-enum Beside {
-    /// A figure of another subject.
-    Subject(Metric, Subject),
-    /// Another figure of the same subject.
-    Own(Metric),
-    /// A number that was read elsewhere.
-    Number(f64),
-    /// Nothing: the figure itself has a goal.
-    Nothing,
-}
-
-#[derive(Clone, Copy)]
-enum Goal {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Goal {
-    fn is_met(self, figure: f64) -> bool {
-        match self {
-            Goal::AtLeast(least) => figure >= least,
-            Goal::AtMost(most) => figure <= most,
-        }
-    }
-
-    fn text(self, is_absolute: bool) -> String {
-        let unit = if is_absolute { "" } else { "x" };
-        match self {
-            Goal::AtLeast(least) => format!(">= {least}{unit}"),
-            Goal::AtMost(most) => format!("<= {most}{unit}"),
-        }
-    }
-}
-
-const fn both(subject: Subject, goal: Goal) -> Option<Goal> {
-    match subject {
-        Subject::Caspaxos | Subject::Raft => Some(goal),
-        Subject::CaspaxosOnRedis | Subject::EtcdV2 | Subject::EtcdV3 | Subject::Limits => None,
-    }
-}
-
-const ROWS: &[Row] = &[
-    Row {
-        work: "PUT/s, 64 connections, one node; beside etcd v2",
-        metric: Metric::Put,
-        beside: Beside::Subject(Metric::Put, Subject::EtcdV2),
-        goals: |subject| both(subject, Goal::AtLeast(3.0)),
-    },
-    Row {
-        work: "its p99, ms; beside etcd v2",
-        metric: Metric::PutP99,
-        beside: Beside::Subject(Metric::PutP99, Subject::EtcdV2),
-        goals: |subject| both(subject, Goal::AtMost(0.5)),
-    },
-    Row {
-        work: "linearizable GET/s; beside etcd v3 range",
-        metric: Metric::Get,
-        beside: Beside::Subject(Metric::Get, Subject::EtcdV3),
-        goals: |subject| both(subject, Goal::AtLeast(5.0)),
-    },
-    Row {
-        work: "stale GET/s; beside the bare HTTP library",
-        metric: Metric::StaleGet,
-        beside: Beside::Subject(Metric::StaleGet, Subject::Limits),
-        goals: |subject| (subject == Subject::Raft).then_some(Goal::AtLeast(0.8)),
-    },
-    Row {
-        work: "PUT/s over all three nodes; beside one node",
-        metric: Metric::SpreadPut,
-        beside: Beside::Own(Metric::Put),
-        goals: |subject| {
-            both(subject, Goal::AtLeast(if subject == Subject::Raft { 0.8 } else { 0.9 }))
-        },
-    },
-    Row {
-        work: "PUT p50 over one connection, ms; beside etcd v2",
-        metric: Metric::OnePutP50,
-        beside: Beside::Subject(Metric::OnePutP50, Subject::EtcdV2),
-        goals: |subject| both(subject, Goal::AtMost(1.0)),
-    },
-    Row {
-        work: "increments/s, 30 connections, three nodes; beside etcd v2",
-        metric: Metric::Increments,
-        beside: Beside::Subject(Metric::Increments, Subject::EtcdV2),
-        goals: |subject| both(subject, Goal::AtLeast(3.0)),
-    },
-    Row {
-        work: "the same; beside the original on Redis (1,300/s, read elsewhere)",
-        metric: Metric::Increments,
-        beside: Beside::Number(ORIGINAL_INCREMENTS),
-        goals: |subject| match subject {
-            Subject::Caspaxos => Some(Goal::AtLeast(15.0)),
-            Subject::CaspaxosOnRedis => Some(Goal::AtLeast(5.0)),
-            Subject::Raft | Subject::EtcdV2 | Subject::EtcdV3 | Subject::Limits => None,
-        },
-    },
-    Row {
-        work: "PUT/s of 9 keys over all three nodes; beside 1,000 keys",
-        metric: Metric::HotPut,
-        beside: Beside::Own(Metric::SpreadPut),
-        goals: |subject| both(subject, Goal::AtLeast(0.5)),
-    },
-    Row {
-        work: "failed requests of that",
-        metric: Metric::HotErrors,
-        beside: Beside::Nothing,
-        goals: |subject| both(subject, Goal::AtMost(0.0)),
-    },
-    Row {
-        work: "MiB of a node with 1,000,000 keys",
-        metric: Metric::Memory,
-        beside: Beside::Nothing,
-        goals: |subject| both(subject, Goal::AtMost(400.0)),
-    },
-    Row {
-        work: "seconds to serve them after a kill",
-        metric: Metric::Start,
-        beside: Beside::Nothing,
-        goals: |subject| both(subject, Goal::AtMost(2.0)),
-    },
-];
-
-fn name(subject: Subject) -> &'static str {
-    match subject {
-        Subject::Caspaxos => "CASPaxos",
-        Subject::Raft => "Raft",
-        Subject::CaspaxosOnRedis => "CASPaxos on Redis",
-        Subject::EtcdV2 => "etcd v2",
-        Subject::EtcdV3 => "etcd v3",
-        Subject::Limits => "bare HTTP",
-    }
-}
-
-/// A number with as many digits as say something.
-fn short(number: f64) -> String {
-    match number {
-        0.0 => "0".into(),
-        small if small.abs() < 10.0 => format!("{small:.2}"),
-        medium if medium.abs() < 1000.0 => format!("{medium:.1}"),
-        large => {
-            let digits = format!("{large:.0}");
-            let groups: Vec<&str> = digits
-                .as_bytes()
-                .rchunks(3)
-                .rev()
-                .filter_map(|group| std::str::from_utf8(group).ok())
-                .collect();
-            groups.join(",")
         }
     }
 }
@@ -422,27 +215,6 @@ fn load<'a>(work: Work, urls: &'a [String], options: &Options) -> Load<'a> {
         keys: KEYS,
         value_bytes: VALUE_BYTES,
         duration: options.duration,
-    }
-}
-
-/// Writes each of so many keys once.
-async fn fill(url: &str, keys: u64) -> Result<(), BenchError> {
-    let client = awc::Client::builder().timeout(Duration::from_secs(10)).finish();
-    let progress = ProgressBar::new(keys).with_message("keys");
-    let put = |key: u64| {
-        let request = client.put(format!("{url}/k{key}")).send_body(vec![b'v'; VALUE_BYTES]);
-        let progress = &progress;
-        async move {
-            progress.inc(1);
-            request.await.is_ok_and(|answer| answer.status().is_success())
-        }
-    };
-    let puts = stream::iter((0..keys).map(put)).buffer_unordered(CONNECTIONS);
-    let failed = puts.filter(|is_done| std::future::ready(!is_done)).count().await;
-    progress.finish_and_clear();
-    match failed {
-        0 => Ok(()),
-        _ => Err(BenchError::NotFilled { failed, url: url.to_owned() }),
     }
 }
 
@@ -464,22 +236,5 @@ async fn increments(urls: &[String], options: &Options) -> f64 {
     match load.report().await {
         Some(report) => report.iterations() as f64 / report.elapsed.as_secs_f64(),
         None => 0.0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_has_the_ratio_of_medians() {
-        let mut table = Table::default();
-        for figure in [30_000.0, 10.0, 40_000.0] {
-            table.note(Metric::Put, Subject::Raft, figure);
-        }
-        table.note(Metric::Put, Subject::EtcdV2, 10_000.0);
-        let row = "| PUT/s, 64 connections, one node; beside etcd v2 | Raft | 30,000 (10.0 to \
-                   40,000) | 10,000 | 3.00x | >= 3x | yes |";
-        assert!(table.markdown().contains(row), "{}", table.markdown());
     }
 }

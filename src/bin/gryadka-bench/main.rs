@@ -1,11 +1,16 @@
 //! Measures the server beside a real etcd.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gryadka::bench::{BenchError, Options, Subject, measure};
+use gryadka::bench::{
+    BenchError, Dimension, GrowthOptions, Options, SoakOptions, Subject, measure, measure_growth,
+    soak,
+};
 use gryadka::perseus::parse_duration;
 use gryadka::process::fail;
+use serde::Serialize;
 use structopt::StructOpt;
 
 const EXAMPLES: &str = "EXAMPLES:
@@ -13,13 +18,17 @@ const EXAMPLES: &str = "EXAMPLES:
         the table of goals, five rounds in alternation: about 15 minutes
     bin/bench --rounds 1 --duration 2s --keys 0
         a first impression, in two minutes
+    bin/bench growth --svg growth.svg
+        writes by connections, keys, size of values and nodes: about 25 minutes
+    bin/bench soak raft
+        ten minutes of full load
 
 EXIT CODES:
     0  measured          1  something could not be measured
     2  bad arguments";
 
-/// Measures the server beside a real etcd, on this machine, and prints a Markdown
-/// table. It starts whole clusters, one after the other, at ports 28001 to 28403.
+/// Measures the server beside a real etcd, on this machine, and prints Markdown.
+/// It starts whole clusters, one after the other, at ports 28001 to 28407.
 #[derive(StructOpt)]
 #[structopt(name = "gryadka-bench", after_help = EXAMPLES)]
 struct Arguments {
@@ -41,6 +50,14 @@ struct Arguments {
         value_name = "SUBJECTS"
     )]
     subjects: Vec<Subject>,
+    #[structopt(flatten)]
+    files: Files,
+    #[structopt(subcommand)]
+    instead: Option<Instead>,
+}
+
+#[derive(StructOpt)]
+struct Files {
     /// Where the clusters keep their files while they run
     #[structopt(long, default_value = "data/bench", parse(from_os_str), value_name = "DIR")]
     directory: PathBuf,
@@ -49,18 +66,102 @@ struct Arguments {
     json: Option<PathBuf>,
 }
 
+/// What is measured instead of the table.
+#[derive(StructOpt)]
+enum Instead {
+    /// How writes depend on connections, keys, size of values and nodes, on both
+    /// protocols and etcd
+    Growth {
+        /// How often each point is measured
+        #[structopt(long, default_value = "3", value_name = "N")]
+        rounds: usize,
+        /// How long a point is measured
+        #[structopt(long, default_value = "4s", parse(try_from_str = parse_duration), value_name = "TIME")]
+        duration: Duration,
+        /// What grows, separated by commas, of: connections, keys, value-bytes,
+        /// nodes; all of them when it is not given
+        #[structopt(long, use_delimiter = true, value_name = "DIMENSIONS")]
+        dimensions: Vec<Dimension>,
+        /// Draws the curves there
+        #[structopt(long, parse(from_os_str), value_name = "FILE")]
+        svg: Option<PathBuf>,
+        #[structopt(flatten)]
+        files: Files,
+    },
+    /// Full load for long: whether throughput, memory and disk hold
+    Soak {
+        /// What is loaded: caspaxos, raft, caspaxos-on-redis, etcd-v2
+        subject: Subject,
+        /// How many windows are measured, one after the other
+        #[structopt(long, default_value = "10", value_name = "N")]
+        windows: u32,
+        /// How long a window lasts
+        #[structopt(long, default_value = "1m", parse(try_from_str = parse_duration), value_name = "TIME")]
+        window: Duration,
+        /// How many keys there are
+        #[structopt(long, default_value = "100000", value_name = "N")]
+        keys: u64,
+        #[structopt(flatten)]
+        files: Files,
+    },
+}
+
+impl Files {
+    /// Makes the directory, and tells its absolute path.
+    fn directory(&self) -> Result<PathBuf, BenchError> {
+        let directory = &self.directory;
+        std::fs::create_dir_all(directory).map_err(BenchError::of_file(directory))?;
+        std::path::absolute(directory).map_err(BenchError::of_file(directory))
+    }
+
+    fn write_json(&self, figures: &impl Serialize) -> Result<(), BenchError> {
+        let text = serde_json::to_string_pretty(figures).expect("numbers and names");
+        self.json.as_deref().map_or(Ok(()), |path| write(path, &text))
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    std::fs::write(path, text).map_err(BenchError::of_file(path))
+}
+
 fn main() {
     env_logger::init();
     let arguments = Arguments::from_args();
-    let Arguments { rounds, duration, keys, subjects, directory, json } = arguments;
-    let directory = match std::path::absolute(&directory) {
-        Ok(directory) => directory,
-        Err(error) => fail(2, format!("--directory {}: {error}", directory.display())),
-    };
-    let options = Options { rounds, duration, subjects, many_keys: keys, directory };
+    let Arguments { rounds, duration, keys, subjects, files, instead } = arguments;
+    match instead {
+        None => run(async {
+            let directory = files.directory()?;
+            let options = Options { rounds, duration, subjects, many_keys: keys, directory };
+            let table = measure(&options).await?;
+            print!("{}", table.markdown());
+            files.write_json(&table)
+        }),
+        Some(Instead::Growth { rounds, duration, mut dimensions, svg, files }) => run(async {
+            if dimensions.is_empty() {
+                dimensions = Dimension::ALL.into();
+            }
+            let directory = files.directory()?;
+            let growth =
+                measure_growth(&GrowthOptions { rounds, duration, dimensions, directory }).await?;
+            print!("{}", growth.markdown());
+            if let Some(path) = svg {
+                write(&path, &growth.svg()?)?;
+            }
+            files.write_json(&growth)
+        }),
+        Some(Instead::Soak { subject, windows, window, keys, files }) => run(async {
+            let directory = files.directory()?;
+            let soak = soak(&SoakOptions { subject, windows, window, keys, directory }).await?;
+            print!("{}", soak.markdown());
+            files.write_json(&soak)
+        }),
+    }
+}
+
+fn run(work: impl Future<Output = Result<(), BenchError>>) {
     let result = actix::System::new().block_on(async {
         tokio::select! {
-            result = run(&options, json.as_deref()) => result.map(|()| true),
+            result = work => result.map(|()| true),
             _ = gryadka::process::told_to_stop(false) => Ok(false),
         }
     });
@@ -69,15 +170,4 @@ fn main() {
         Ok(false) => fail(130, "interrupted"),
         Err(error) => fail(1, error),
     }
-}
-
-async fn run(options: &Options, json: Option<&Path>) -> Result<(), BenchError> {
-    std::fs::create_dir_all(&options.directory).map_err(BenchError::of_file(&options.directory))?;
-    let table = measure(options).await?;
-    print!("{}", table.markdown());
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&table).expect("numbers and names");
-        std::fs::write(path, text).map_err(BenchError::of_file(path))?;
-    }
-    Ok(())
 }

@@ -1,0 +1,256 @@
+//! How the cost of a write grows: with the connections, the keys, the size of
+//! the values and the nodes; one of them at a time, the others as in the table.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+
+use super::fill::fill;
+use super::numbers::{median, short};
+use super::picture::{self, Panel};
+use super::table::{CONNECTIONS, KEYS, NODES, VALUE_BYTES};
+use super::{BenchError, Figure, Load, Running, Subject, Work};
+
+/// What grows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dimension {
+    /// How many connections write, one request at a time each.
+    Connections,
+    /// How many keys there are; all are there before it is measured.
+    Keys,
+    /// The size of a value, in bytes.
+    ValueBytes,
+    /// How many nodes the cluster has.
+    Nodes,
+}
+
+impl Dimension {
+    /// All of them.
+    pub const ALL: [Dimension; 4] =
+        [Dimension::Connections, Dimension::Keys, Dimension::ValueBytes, Dimension::Nodes];
+
+    /// Where it is measured.
+    fn points(self) -> &'static [u64] {
+        match self {
+            Dimension::Connections => &[1, 8, 64, 256, 1_024],
+            Dimension::Keys => &[1_000, 100_000, 1_000_000],
+            Dimension::ValueBytes => &[100, 1_024, 65_536],
+            Dimension::Nodes => &[3, 5, 7],
+        }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dimension::Connections => "connections",
+            Dimension::Keys => "keys",
+            Dimension::ValueBytes => "bytes of a value",
+            Dimension::Nodes => "nodes",
+        })
+    }
+}
+
+impl FromStr for Dimension {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        serde_json::from_value(text.into()).map_err(|error| error.to_string())
+    }
+}
+
+/// How growth is measured.
+#[derive(Clone, Debug)]
+pub struct GrowthOptions {
+    /// How often each point is measured on each subject.
+    pub rounds: usize,
+    /// How long a point is measured.
+    pub duration: Duration,
+    /// What grows.
+    pub dimensions: Vec<Dimension>,
+    /// Where the clusters have their files.
+    pub directory: PathBuf,
+}
+
+/// What came of it.
+#[derive(Debug, Default, Serialize)]
+pub struct Growth(Vec<Point>);
+
+#[derive(Debug, Serialize)]
+struct Point {
+    dimension: Dimension,
+    at: u64,
+    subject: Subject,
+    figures: Vec<Figure>,
+}
+
+const SUBJECTS: [Subject; 3] = [Subject::Caspaxos, Subject::Raft, Subject::EtcdV2];
+
+/// Measures durable writes of one node along each dimension.
+pub async fn measure_growth(options: &GrowthOptions) -> Result<Growth, BenchError> {
+    let mut growth = Growth::default();
+    let steps = options.rounds * options.dimensions.len() * SUBJECTS.len();
+    let progress = ProgressBar::new(steps as u64).with_message("curves");
+    for _ in 0..options.rounds {
+        for dimension in &options.dimensions {
+            for subject in SUBJECTS {
+                growth.measure(*dimension, subject, options).await?;
+                progress.inc(1);
+            }
+        }
+    }
+    progress.finish_and_clear();
+    Ok(growth)
+}
+
+impl Growth {
+    async fn measure(
+        &mut self,
+        dimension: Dimension,
+        subject: Subject,
+        options: &GrowthOptions,
+    ) -> Result<(), BenchError> {
+        let directory = options.directory.join("cluster");
+        let mut cluster = None;
+        let mut filled = 0;
+        for &at in dimension.points() {
+            let nodes = if dimension == Dimension::Nodes { at as u16 } else { NODES };
+            // A cluster serves all points of a curve, but those of its own size.
+            let cluster = match &mut cluster {
+                Some(running) if dimension != Dimension::Nodes => running,
+                each => {
+                    *each = None;
+                    each.insert(Running::start(subject, nodes, &directory).await?)
+                }
+            };
+            let leader = cluster.leader().await;
+            let mut load = Load {
+                work: Work::Put,
+                urls: &cluster.urls[leader..=leader],
+                connections: CONNECTIONS,
+                keys: KEYS,
+                value_bytes: VALUE_BYTES,
+                duration: options.duration,
+            };
+            match dimension {
+                Dimension::Connections => load.connections = at as usize,
+                Dimension::Keys => {
+                    fill(&load.urls[0], filled..at, VALUE_BYTES).await?;
+                    (filled, load.keys) = (at, at);
+                }
+                Dimension::ValueBytes => load.value_bytes = at as usize,
+                Dimension::Nodes => {}
+            }
+            // A server that is warm, and values of that size.
+            let warm_up = Load { duration: Duration::from_secs(1), ..load.clone() };
+            warm_up.run(subject, &directory).await?;
+            let figure = load.run(subject, &directory).await?;
+            self.note(dimension, at, subject, figure);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, dimension: Dimension, at: u64, subject: Subject, figure: Figure) {
+        let is_it = |point: &&mut Point| {
+            (point.dimension, point.at, point.subject) == (dimension, at, subject)
+        };
+        match self.0.iter_mut().find(is_it) {
+            Some(point) => point.figures.push(figure),
+            None => self.0.push(Point { dimension, at, subject, figures: vec![figure] }),
+        }
+    }
+
+    fn median(
+        &self,
+        dimension: Dimension,
+        at: u64,
+        subject: Subject,
+        what: impl Fn(&Figure) -> f64,
+    ) -> Option<f64> {
+        let point = self
+            .0
+            .iter()
+            .find(|point| (point.dimension, point.at, point.subject) == (dimension, at, subject))?;
+        median(&point.figures.iter().map(what).collect::<Vec<f64>>())
+    }
+
+    /// A Markdown table for each dimension.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        for dimension in self.dimensions() {
+            let heads = SUBJECTS.map(|subject| format!(" {subject} PUT/s | p99 ms | errors |"));
+            text += &format!("| {dimension} |{}\n", heads.concat());
+            text += &format!("|---|{}\n", "---|".repeat(3 * SUBJECTS.len()));
+            for &at in dimension.points() {
+                text += &format!("| {} |", short(at as f64));
+                for subject in SUBJECTS {
+                    let show = |what: fn(&Figure) -> f64| {
+                        self.median(dimension, at, subject, what).map_or("-".into(), short)
+                    };
+                    let per_second = show(Figure::per_second);
+                    let p99 = show(|figure| figure.p99_us as f64 / 1e3);
+                    let errors = show(|figure| figure.errors as f64);
+                    text += &format!(" {per_second} | {p99} | {errors} |");
+                }
+                text += "\n";
+            }
+            text += "\n";
+        }
+        text
+    }
+
+    /// The same as a picture, in SVG.
+    pub fn svg(&self) -> Result<String, BenchError> {
+        let curve = |dimension: Dimension, subject: Subject| {
+            let at = |&at: &u64| {
+                let per_second = self.median(dimension, at, subject, Figure::per_second)?;
+                Some((at as f64, per_second))
+            };
+            (subject.to_string(), dimension.points().iter().filter_map(at).collect())
+        };
+        let panel = |dimension: Dimension| Panel {
+            title: format!("PUT/s by {dimension}"),
+            curves: SUBJECTS.map(|subject| curve(dimension, subject)).into(),
+        };
+        picture::draw(&self.dimensions().map(panel).collect::<Vec<Panel>>())
+            .map_err(|error| BenchError::Picture(error.to_string()))
+    }
+
+    fn dimensions(&self) -> impl Iterator<Item = Dimension> {
+        let is_there =
+            |dimension: &Dimension| self.0.iter().any(|point| point.dimension == *dimension);
+        Dimension::ALL.into_iter().filter(is_there)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_dimension_has_a_table_and_a_panel() {
+        let mut growth = Growth::default();
+        for (at, requests) in [(3, 1_000), (3, 3_000), (3, 2_000), (5, 500)] {
+            let figure = Figure {
+                requests,
+                duration_us: 1_000_000,
+                p50_us: 1,
+                p99_us: 1_500,
+                p999_us: 1,
+                errors: 0,
+            };
+            growth.note(Dimension::Nodes, at, Subject::Raft, figure);
+        }
+        let table = growth.markdown();
+        assert!(table.contains("| 3.00 | - | - | - | 2,000 | 1.50 | 0 | - | - | - |"), "{table}");
+        assert!(!table.contains("connections"), "{table}");
+        let svg = growth.svg().unwrap();
+        assert!(svg.contains("PUT/s by nodes") && svg.contains("Raft"), "{svg}");
+        assert!(!svg.contains("connections"), "{svg}");
+    }
+}
