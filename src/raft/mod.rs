@@ -21,6 +21,7 @@
 //! | `leader` | outcomes, and forwarding to whoever leads |
 //! | `reads` | one read index for all reads that wait |
 //! | `writes` | one entry for all commands that wait |
+//! | `sparing` | which followers get their entries in company |
 //! | `members` | members come, catch up, and go for good |
 //!
 //! It knows no actors and no sockets: [`Peers`] and the queue of [`Job`]s are
@@ -63,6 +64,7 @@ mod rows;
 mod runtime;
 mod settings;
 mod snapshot;
+mod sparing;
 mod state;
 mod state_machine;
 mod store;

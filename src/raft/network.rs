@@ -13,11 +13,13 @@ use openraft::raft::{
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{OptionalSend, RaftNetworkFactory};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::peers::{Peers, Unanswered};
 use super::replica::End;
 use super::snapshot::Snapshots;
+use super::sparing::{COMPANY_PATIENCE, ENOUGH_BYTES, Sparing};
 use super::types::{Member, ReplicaId, Types, Vote};
 use crate::store::SnapshotFile;
 
@@ -29,6 +31,8 @@ pub struct Network {
     pub snapshots: Snapshots,
     /// Is told when another replica says that this one was removed.
     pub ended: watch::Sender<Option<End>>,
+    /// Whose entries wait for company.
+    pub sparing: Arc<Sparing>,
 }
 
 /// The way to one replica, on one lane.
@@ -36,6 +40,7 @@ pub struct Way {
     peers: Arc<dyn Peers>,
     snapshots: Snapshots,
     ended: watch::Sender<Option<End>>,
+    sparing: Arc<Sparing>,
     to: ReplicaId,
     url: String,
     lane: Lane,
@@ -59,6 +64,7 @@ impl Network {
             peers: self.peers.clone(),
             snapshots: self.snapshots.clone(),
             ended: self.ended.clone(),
+            sparing: self.sparing.clone(),
             to,
             url: member.peer_url.clone(),
             lane,
@@ -100,6 +106,19 @@ impl Way {
         }
     }
 
+    /// Sends entries. Those that come while these wait go with the next message.
+    async fn append_in_company(&self, append: Call) -> Result<Reply, RPCError<Types>> {
+        let bytes = append.size_bytes();
+        if bytes < ENOUGH_BYTES && self.sparing.may_wait(Instant::now(), self.to) {
+            sleep(COMPANY_PATIENCE).await;
+        }
+        self.sparing.note_sent(Instant::now(), self.to);
+        let patience = LOG_PATIENCE + TIME_PER_BYTE * bytes as u32;
+        let reply = self.call(Lane::Log, append, patience).await;
+        self.sparing.note_end(self.to, reply.is_ok());
+        reply
+    }
+
     fn unexpected(&self, reply: Reply) -> RPCError<Types> {
         let why = match reply {
             Reply::Refused(why) => why,
@@ -118,13 +137,13 @@ impl RaftNetworkV2<Types> for Way {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let append = Call::Append(rpc);
-        let patience = match self.lane {
-            Lane::Log => LOG_PATIENCE + TIME_PER_BYTE * append.size_bytes() as u32,
+        let reply = match self.lane {
+            Lane::Log => self.append_in_company(append).await,
             Lane::Control | Lane::Read | Lane::Forward | Lane::Members | Lane::Snapshot => {
-                option.hard_ttl()
+                self.call(self.lane, append, option.hard_ttl()).await
             }
         };
-        match self.call(self.lane, append, patience).await? {
+        match reply? {
             Reply::Appended(response) => Ok(response),
             other => Err(self.unexpected(other)),
         }

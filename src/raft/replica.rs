@@ -31,6 +31,7 @@ use super::reads::Reads;
 use super::runtime::Runtime;
 use super::settings::{Settings, config};
 use super::snapshot::Snapshots;
+use super::sparing::Sparing;
 use super::state::State;
 use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
@@ -104,6 +105,7 @@ pub struct Inner<D: Disk> {
     /// Held while members change: one change at a time.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) ended: watch::Sender<Option<End>>,
+    sparing: Arc<Sparing>,
     /// When a leader showed last that it lives.
     led_at: Mutex<Instant>,
     snapshots: Snapshots,
@@ -125,8 +127,14 @@ impl<D: Disk> Replica<D> {
         let config = config(&settings).map_err(StartError::Settings)?;
         let (state, log) = store;
         let ended = watch::Sender::new(None);
-        let network =
-            Network { peers: peers.clone(), snapshots: snapshots.clone(), ended: ended.clone() };
+        let members = state.clone();
+        let sparing = Sparing::new(settings.id, move || members.members());
+        let network = Network {
+            peers: peers.clone(),
+            snapshots: snapshots.clone(),
+            ended: ended.clone(),
+            sparing: sparing.clone(),
+        };
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
         let log_store = LogStore::new(log.clone(), jobs.clone());
@@ -156,6 +164,7 @@ impl<D: Disk> Replica<D> {
             writes: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             ended,
+            sparing,
             led_at: Mutex::new(Instant::now()),
             snapshots,
             jobs,
@@ -260,10 +269,13 @@ impl<D: Disk> Replica<D> {
                 Ok(reply) => Reply::Snapshot(reply),
                 Err(why) => Reply::Refused(why),
             },
-            Call::ReadIndex => match self.confirm_leadership().await {
-                Attempt::Done(position) => Reply::ReadIndex(position),
-                Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
-            },
+            Call::ReadIndex => {
+                self.sparing.note_reader(Instant::now(), from);
+                match self.confirm_leadership().await {
+                    Attempt::Done(position) => Reply::ReadIndex(position),
+                    Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
+                }
+            }
             Call::Submit { key, submission, patience_ms } => {
                 match self.write(key, submission, deadline(patience_ms)).await {
                     Attempt::Done(result) => Reply::Submitted(result),
