@@ -15,6 +15,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 use futures::future::LocalBoxFuture;
 
 use super::complaints::Complaints;
+use super::mailbox::once_it_is_empty;
 use crate::raft::Unanswered;
 use crate::transport::{BATCH_BYTES, MAX_BATCH_CALLS, Passed, Verdict};
 
@@ -120,6 +121,8 @@ pub struct Link<P: Party> {
     /// How many envelopes are held back, on their way to the queue.
     delayed: usize,
     batches_under_way: usize,
+    /// Batches are sent once the mailbox is empty.
+    sends_soon: bool,
     complaints: Complaints,
 }
 
@@ -139,6 +142,7 @@ impl<P: Party> Link<P> {
             due: None,
             delayed: 0,
             batches_under_way: 0,
+            sends_soon: false,
             complaints: Complaints::default(),
         }
     }
@@ -305,6 +309,13 @@ impl<P: Party> Handler<Envelopes<P>> for Link<P> {
         if !self.queue.is_empty() {
             self.note_due(now, may_wait, ctx);
         }
-        self.send_batches(ctx);
+        // What else is in the mailbox goes with it.
+        if !self.sends_soon {
+            self.sends_soon = true;
+            once_it_is_empty(ctx, |link, ctx| {
+                link.sends_soon = false;
+                link.send_batches(ctx);
+            });
+        }
     }
 }

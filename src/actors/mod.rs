@@ -32,6 +32,7 @@ mod complaints;
 mod control;
 mod link;
 mod load_generator;
+mod mailbox;
 mod post;
 mod proposer;
 mod protocol;

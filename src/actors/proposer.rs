@@ -15,6 +15,7 @@ use super::alarms::Alarms;
 use super::complaints::Complaints;
 use super::control::{ConfigurationKeeper, ProposerView};
 use super::link::{Envelope, Envelopes, Gauge};
+use super::mailbox::once_it_is_empty;
 use super::protocol::{List, Submit};
 use super::service::Permit;
 use crate::caspaxos::{
@@ -57,6 +58,8 @@ pub struct Proposer {
     keeper: ConfigurationKeeper,
     view: Arc<ProposerView>,
     clients: HashMap<CommandId, Client>,
+    /// Commands that came since the mailbox was empty.
+    submitted: Vec<Event>,
     listings: HashMap<u64, ListingUnderWay>,
     /// Names commands, listings and alarms.
     serial: u64,
@@ -99,6 +102,7 @@ impl Proposer {
                 keeper,
                 view,
                 clients: HashMap::new(),
+                submitted: Vec::new(),
                 listings: HashMap::new(),
                 serial: 0,
                 origin: Instant::now(),
@@ -280,7 +284,13 @@ impl Handler<Submit> for Proposer {
         let id = self.next_serial();
         self.clients.insert(id, Client { answer, _permit: permit });
         let deadline = self.now() + patience;
-        self.handle_events([Event::Submitted { id, key, submission, deadline }], ctx);
+        if self.submitted.is_empty() {
+            once_it_is_empty(ctx, |proposer, ctx| {
+                let submitted = std::mem::take(&mut proposer.submitted);
+                proposer.handle_events(submitted, ctx);
+            });
+        }
+        self.submitted.push(Event::Submitted { id, key, submission, deadline });
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::complaints::Complaints;
@@ -16,67 +17,89 @@ use crate::store::{AcceptorStore, StoreError};
 /// calls may have been served.
 pub type Replies = Option<Vec<Reply>>;
 
-struct Job {
+/// Calls, and where their replies go.
+pub struct Job {
     calls: Vec<Call>,
     answer: oneshot::Sender<Replies>,
 }
 
+impl Job {
+    /// A job, and what its replies come from; they are durable when they come.
+    /// Dropping the receiver does not stop the work.
+    pub fn new(calls: Vec<Call>) -> (Job, oneshot::Receiver<Replies>) {
+        let (answer, replies) = oneshot::channel();
+        (Job { calls, answer }, replies)
+    }
+}
+
+/// The replies to the jobs of a group. They go to the event loop together and are
+/// handed out there, so that it is woken once for all of them.
+type Answers = Vec<(oneshot::Sender<Replies>, Vec<Reply>)>;
+
 /// A handle to a storage thread. The thread ends when all handles are gone.
 #[derive(Clone)]
 pub struct Storage {
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<Vec<Job>>,
 }
 
 impl Storage {
-    /// How many jobs may wait; more are turned away.
-    const MAX_JOBS: usize = 4096;
+    /// How many submissions may wait; more are turned away.
+    const MAX_SUBMISSIONS: usize = 4096;
     /// A group is written once it holds this many calls.
     const MAX_GROUP_CALLS: usize = 512;
     /// The status of a process whose disk failed (`EX_IOERR` of sysexits).
     pub const EXIT_STATUS: i32 = 74;
 
-    /// Starts the thread over a store. Join the handle after the last
-    /// [`Storage`] is dropped to know that the store is closed.
+    /// Starts the thread over a store; its replies come on the event loop that
+    /// this is called on. Join the handle after the last [`Storage`] is dropped to
+    /// know that the store is closed.
     pub fn start(
         acceptor: AcceptorId,
         store: Box<dyn AcceptorStore>,
     ) -> std::io::Result<(Storage, JoinHandle<()>)> {
-        let (jobs, queue) = sync_channel(Self::MAX_JOBS);
+        let (jobs, queue) = sync_channel(Self::MAX_SUBMISSIONS);
+        let (answers, answered) = unbounded_channel();
         let thread = std::thread::Builder::new()
             .name(format!("storage-{acceptor}"))
-            .spawn(move || run(acceptor, store, queue))?;
+            .spawn(move || run(acceptor, store, queue, answers))?;
+        actix::spawn(hand_out(answered));
         Ok((Storage { jobs }, thread))
     }
 
-    /// Queues calls; the replies are durable when they come. Dropping the
-    /// receiver does not stop the work.
-    pub fn submit(&self, calls: Vec<Call>) -> oneshot::Receiver<Replies> {
-        let (answer, replies) = oneshot::channel();
-        match self.jobs.try_send(Job { calls, answer }) {
+    /// Queues jobs.
+    pub fn submit(&self, jobs: Vec<Job>) {
+        match self.jobs.try_send(jobs) {
             Ok(()) => {}
-            // Dropping the sender tells the receiver that no answer will come.
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => drop(job),
+            // Dropping the senders tells the receivers that no answer will come.
+            Err(TrySendError::Full(jobs) | TrySendError::Disconnected(jobs)) => drop(jobs),
         }
-        replies
     }
 }
 
-fn run(acceptor: AcceptorId, mut store: Box<dyn AcceptorStore>, queue: Receiver<Job>) {
+fn run(
+    acceptor: AcceptorId,
+    mut store: Box<dyn AcceptorStore>,
+    queue: Receiver<Vec<Job>>,
+    answers: UnboundedSender<Answers>,
+) {
     let mut complaints = Complaints::default();
     let name = format!("acceptor {acceptor}");
     while let Ok(first) = queue.recv() {
-        let mut calls = first.calls;
-        let mut waiting = vec![(calls.len(), first.answer)];
-        while calls.len() < Storage::MAX_GROUP_CALLS
-            && let Ok(mut job) = queue.try_recv()
-        {
-            waiting.push((job.calls.len(), job.answer));
-            calls.append(&mut job.calls);
+        let (mut calls, mut waiting) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(jobs) = next {
+            for mut job in jobs {
+                waiting.push((job.calls.len(), job.answer));
+                calls.append(&mut job.calls);
+            }
+            let is_full = calls.len() >= Storage::MAX_GROUP_CALLS;
+            next = if is_full { None } else { queue.try_recv().ok() };
         }
         match store.serve(&calls) {
             Ok(replies) => {
                 complaints.end(&name);
-                hand_out(replies, waiting);
+                // Nobody waits once the event loop has ended.
+                let _ = answers.send(parted(replies, waiting));
             }
             Err(error @ StoreError::Unreachable { .. }) => complaints.note(&name, &error),
             Err(error @ StoreError::Broken { .. }) => {
@@ -90,10 +113,17 @@ fn run(acceptor: AcceptorId, mut store: Box<dyn AcceptorStore>, queue: Receiver<
     }
 }
 
-fn hand_out(replies: Vec<Reply>, waiting: Vec<(usize, oneshot::Sender<Replies>)>) {
+fn parted(replies: Vec<Reply>, waiting: Vec<(usize, oneshot::Sender<Replies>)>) -> Answers {
     let mut replies = replies.into_iter();
-    for (count, answer) in waiting {
-        // Who no longer listens has given the round up.
-        let _ = answer.send(Some(replies.by_ref().take(count).collect()));
+    let part = |(count, answer)| (answer, replies.by_ref().take(count).collect());
+    waiting.into_iter().map(part).collect()
+}
+
+async fn hand_out(mut answered: UnboundedReceiver<Answers>) {
+    while let Some(answers) = answered.recv().await {
+        for (answer, replies) in answers {
+            // Who no longer listens has given the round up.
+            let _ = answer.send(Some(replies));
+        }
     }
 }

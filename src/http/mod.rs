@@ -92,11 +92,11 @@ pub fn client_routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(raw::key));
 }
 
-/// In a scope, so that no pattern is tried on what is not below it.
+/// In scopes, so that no pattern is tried: neither on a key below it nor on what is
+/// not.
 fn v2_scope() -> actix_web::Scope {
     web::scope("/v2")
-        .service(web::resource("/keys").to(v2::keys))
-        .service(web::resource("/keys/{key:.*}").to(v2::keys))
+        .service(web::scope("/keys").default_service(web::to(v2::keys)))
         .service(web::resource(["/members", "/members/"]).to(members::all))
         .service(web::resource("/members/leader").to(members::leader))
         .default_service(web::to(not_here::<()>))
