@@ -72,39 +72,27 @@ impl<'a, D: Disk> Application<'a, D> {
                 Ok(Response::Nothing)
             }
             EntryPayload::Normal(Request::Command { key, command }) => {
-                self.submit_one(entry.index(), key, command.clone().into())
+                self.submit_one(key, command.clone().into())
             }
             EntryPayload::Normal(Request::Once { key, command, id }) => {
                 let request_id = Some(id.clone());
                 let submission = Submission { command: command.clone(), request_id };
-                self.submit_one(entry.index(), key, submission)
+                self.submit_one(key, submission)
             }
             EntryPayload::Normal(Request::Several(commands)) => {
-                let submit = |(key, submission): &(Key, Submission)| {
-                    self.submit(entry.index(), key, submission.clone())
-                };
+                let submit =
+                    |(key, submission): &(Key, Submission)| self.submit(key, submission.clone());
                 Ok(Response::Applied(commands.iter().map(submit).collect::<Result<_, _>>()?))
             }
         }
     }
 
-    fn submit_one(
-        &mut self,
-        index: u64,
-        key: &Key,
-        submission: Submission,
-    ) -> Result<Response, StoreError> {
-        Ok(Response::Applied(vec![self.submit(index, key, submission)?]))
+    fn submit_one(&mut self, key: &Key, submission: Submission) -> Result<Response, StoreError> {
+        Ok(Response::Applied(vec![self.submit(key, submission)?]))
     }
 
-    /// Applies a command of the entry at `index`; gives its outcome and the number
-    /// of changes so far.
-    fn submit(
-        &mut self,
-        index: u64,
-        key: &Key,
-        submission: Submission,
-    ) -> Result<(Outcome, u64), StoreError> {
+    /// Applies a command; gives its outcome and the number of changes so far.
+    fn submit(&mut self, key: &Key, submission: Submission) -> Result<(Outcome, u64), StoreError> {
         let before = self.record(key)?;
         let is_named = submission.id_to_remember().is_some();
         let mut memory = Memory::default();
@@ -127,7 +115,7 @@ impl<'a, D: Disk> Application<'a, D> {
         }
         if (is_changed || is_remembered) && !outcome.after.is_live() {
             let Application { disk, generation, records, memories, .. } = self;
-            memories.place(key, index, |other| match records.get(other) {
+            memories.place(key, |other| match records.get(other) {
                 Some(found) => Ok(found.is_live()),
                 None => Ok(record(*disk, *generation, other)?.is_live()),
             })?;
@@ -188,27 +176,44 @@ mod tests {
         }
 
         fn ask(&mut self, id: &str, command: Command) -> Outcome {
-            let request_id = RequestId::try_from(id).ok();
-            let key = Key::try_from("k").unwrap();
-            let request = Request::new(key, Submission { command, request_id });
+            let (key, submission) = named("k", id, command);
+            self.apply(Request::new(key, submission)).remove(0)
+        }
+
+        fn apply(&mut self, request: Request) -> Vec<Outcome> {
             self.entries += 1;
             let log_id = LogId::new_term_index(1, self.entries);
             let mut application =
                 Application::new(&self.disk, self.summary.clone(), &mut self.known, None);
             let entry = Entry { log_id, payload: EntryPayload::Normal(request) };
-            let Response::Applied(mut applied) = application.apply(entry).unwrap() else {
+            let Response::Applied(applied) = application.apply(entry).unwrap() else {
                 panic!("a command has an outcome");
             };
-            let (outcome, _) = applied.remove(0);
             self.disk.commit(application.writes(), Durability::Now).unwrap();
             self.summary.applied = application.applied.clone();
             application.note_written();
-            outcome
+            applied.into_iter().map(|(outcome, _)| outcome).collect()
         }
 
         fn state(&self) -> State<MemoryDisk> {
             State::new(self.disk.clone(), self.summary.clone())
         }
+    }
+
+    fn named(key: &str, id: &str, command: Command) -> (Key, Submission) {
+        let request_id = RequestId::try_from(id).ok();
+        (Key::try_from(key).unwrap(), Submission { command, request_id })
+    }
+
+    #[test]
+    fn keys_that_one_entry_deletes_all_remember() {
+        let mut replica = Replica::new();
+        let deletes = ["k", "l", "m"].map(|key| named(key, "a", Command::Delete));
+        let create = |key: &str| named(key, "b", Command::Create("v".into()));
+        replica.apply(Request::Several(vec![create("k"), create("l"), create("m")]));
+        let first = replica.apply(Request::Several(deletes.to_vec()));
+        assert!(first.iter().all(|outcome| outcome.verdict == Verdict::Done), "{first:?}");
+        assert_eq!(replica.apply(Request::Several(deletes.to_vec())), first);
     }
 
     #[test]
@@ -236,8 +241,8 @@ mod tests {
         }
         let (view, _) = state.view();
         assert_eq!(records(&view, 0, "").count(), 0);
-        // The memory, and the place on the ring: both go into snapshots.
-        assert_eq!(Rows::all(&view, 0).count(), 2);
+        // The memory, and its place on the ring: all of it goes into snapshots.
+        assert_eq!(Rows::all(&view, 0).count(), 3);
         let before = state.hash().unwrap();
         assert_eq!(before.keys, 0);
         replica.ask("c", Command::Delete);

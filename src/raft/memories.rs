@@ -5,10 +5,11 @@
 //! key leaves nothing where records are listed.
 //!
 //! A key that is absent has nothing else, and its memory must not stay for
-//! ever. So absent keys with a memory stand on a ring of places: entry `i` of
-//! the log puts its key on place `i` modulo the length of the ring, and whoever
-//! stood there, at least that many entries ago, is forgotten. That depends on
-//! the log alone, as everything that replicas store must.
+//! ever. So absent keys with a memory stand on a ring of places: turn `i` puts its
+//! key on place `i` modulo the length of the ring, and whoever stood there, that
+//! many turns ago, is forgotten. Each command that leaves an absent key behind
+//! takes a turn; they are counted with the records, so that it depends on the log
+//! alone, as everything that replicas store must.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +19,16 @@ use super::rows::Row;
 use crate::kv::{Key, Memory};
 use crate::store::{Disk, Space, StoreError, Writes, decode, encode};
 
-/// How many absent keys are remembered, and for how many entries at least.
+/// How many absent keys are remembered, and for how many turns.
 pub const ABSENT_KEYS: u64 = 100_000;
 
 /// What is stored of a key's memory.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 struct Kept {
     memory: Memory,
-    /// The entry by which the key got its place on the ring, if it has one. A
+    /// The turn in which the key got its place on the ring, if it has one. A
     /// key that was created anew keeps the place until it is another's turn.
-    placed_by: Option<u64>,
+    turn: Option<u64>,
 }
 
 /// The memories of all keys, as entries that are being applied see them.
@@ -35,16 +36,19 @@ pub struct Memories<'a, D> {
     disk: &'a D,
     space: Space,
     ring_length: u64,
-    /// What has changed: the memories, and who stands on which place.
+    /// What has changed: the memories, who stands on which place, and the turns
+    /// so far.
     kept: BTreeMap<Key, Option<Kept>>,
     ring: BTreeMap<u64, Option<Key>>,
+    turns: Option<u64>,
 }
 
 impl<'a, D: Disk> Memories<'a, D> {
     /// Those in a generation of the state.
     pub fn new(disk: &'a D, generation: u32, ring_length: u64) -> Self {
         let space = Space::State(generation);
-        Memories { disk, space, ring_length, kept: BTreeMap::new(), ring: BTreeMap::new() }
+        let (kept, ring) = (BTreeMap::new(), BTreeMap::new());
+        Memories { disk, space, ring_length, kept, ring, turns: None }
     }
 
     /// What a key remembers.
@@ -59,29 +63,37 @@ impl<'a, D: Disk> Memories<'a, D> {
         Ok(())
     }
 
-    /// Gives a key that is absent a place on the ring, if it remembers
-    /// anything: that of the entry that deleted it or came to it. `is_live`
-    /// tells whether another key is present.
+    /// Gives a key that is absent the next place on the ring, if it remembers
+    /// anything. `is_live` tells whether another key is present.
     pub fn place(
         &mut self,
         key: &Key,
-        entry: u64,
         is_live: impl FnOnce(&Key) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let Some(mut kept) = self.find(key)? else { return Ok(()) };
-        if let Some(former) = kept.placed_by {
+        if let Some(former) = kept.turn {
             self.ring.insert(former % self.ring_length, None);
         }
-        let place = entry % self.ring_length;
+        let turn = self.next_turn()?;
+        let place = turn % self.ring_length;
         if let Some(other) = self.stands_on(place)? {
             let others = self.find(&other)?.unwrap_or_default();
             let is_live = is_live(&other)?;
-            self.kept.insert(other, is_live.then_some(Kept { placed_by: None, ..others }));
+            self.kept.insert(other, is_live.then_some(Kept { turn: None, ..others }));
         }
-        kept.placed_by = Some(entry);
+        kept.turn = Some(turn);
         self.kept.insert(key.clone(), Some(kept));
         self.ring.insert(place, Some(key.clone()));
         Ok(())
+    }
+
+    fn next_turn(&mut self) -> Result<u64, StoreError> {
+        let turn = match self.turns {
+            Some(turns) => turns,
+            None => self.read(&Row::Turns)?.unwrap_or(0),
+        };
+        self.turns = Some(turn + 1);
+        Ok(turn)
     }
 
     /// What has changed.
@@ -92,6 +104,9 @@ impl<'a, D: Disk> Memories<'a, D> {
                 Some(kept) => writes.put(self.space, row, encode(kept)),
                 None => writes.remove(self.space, row),
             }
+        }
+        if let Some(turns) = &self.turns {
+            writes.put(self.space, Row::Turns.to_bytes(), encode(turns));
         }
         for (place, key) in &self.ring {
             let row = Row::Place(*place).to_bytes();
@@ -151,10 +166,10 @@ mod tests {
         disk.commit(writes, Durability::Now).unwrap();
     }
 
-    /// A key that is absent is asked for something by an entry.
-    fn ask(memories: &mut Memories<MemoryDisk>, name: &str, entry: u64, live: &[&str]) {
+    /// A key that is absent is asked for something.
+    fn ask(memories: &mut Memories<MemoryDisk>, name: &str, live: &[&str]) {
         memories.put(&key(name), memory()).unwrap();
-        memories.place(&key(name), entry, |key| Ok(live.contains(&key.as_str()))).unwrap();
+        memories.place(&key(name), |key| Ok(live.contains(&key.as_str()))).unwrap();
     }
 
     fn remembers(disk: &MemoryDisk, name: &str) -> bool {
@@ -176,44 +191,45 @@ mod tests {
     fn absent_keys_are_forgotten_when_the_ring_comes_round() {
         for is_one_batch in [false, true] {
             let disk = new_disk();
-            let ask_all = |names: &[(&str, u64)]| match is_one_batch {
+            let ask_all = |names: &[&str]| match is_one_batch {
                 true => change(&disk, |memories| {
-                    names.iter().for_each(|(name, entry)| ask(memories, name, *entry, &[]));
+                    names.iter().for_each(|name| ask(memories, name, &[]));
                 }),
-                false => names.iter().for_each(|(name, entry)| {
-                    change(&disk, |memories| ask(memories, name, *entry, &[]));
+                false => names.iter().for_each(|name| {
+                    change(&disk, |memories| ask(memories, name, &[]));
                 }),
             };
-            ask_all(&[("a", 7), ("b", 8), ("c", 9)]);
+            ask_all(&["a", "b", "c"]);
             assert!(["a", "b", "c"].iter().all(|name| remembers(&disk, name)));
-            assert_eq!(rows(&disk), 6);
-            ask_all(&[("d", 11), ("c", 12)]);
-            assert_eq!(
-                ["a", "b", "c", "d"].map(|name| remembers(&disk, name)),
-                [true, false, true, true]
-            );
-            ask_all(&[("d", 13), ("d", 14)]);
-            assert_eq!(["a", "c", "d"].map(|name| remembers(&disk, name)), [false, true, true]);
-            assert_eq!(rows(&disk), 4);
+            assert_eq!(rows(&disk), 7);
+            // It gives up the place that it had.
+            ask_all(&["b"]);
+            let are_remembered = ["a", "b", "c"].map(|name| remembers(&disk, name));
+            assert_eq!(are_remembered, [false, true, true]);
+            ask_all(&["d", "d"]);
+            let are_remembered = ["b", "c", "d"].map(|name| remembers(&disk, name));
+            assert_eq!(are_remembered, [true, false, true]);
+            assert_eq!(rows(&disk), 5);
         }
     }
 
     #[test]
     fn who_is_there_again_is_not_forgotten() {
         let disk = new_disk();
-        change(&disk, |memories| ask(memories, "a", 1, &[]));
-        change(&disk, |memories| ask(memories, "b", 4, &["a"]));
+        change(&disk, |memories| ["a", "b", "c"].iter().for_each(|name| ask(memories, name, &[])));
+        change(&disk, |memories| ask(memories, "d", &["a"]));
         assert!(remembers(&disk, "a"));
         // It has no place any more, and gets one when it is deleted.
-        change(&disk, |memories| memories.place(&key("a"), 5, |_| Ok(false)).unwrap());
-        change(&disk, |memories| ask(memories, "c", 8, &[]));
-        assert_eq!(["a", "b", "c"].map(|name| remembers(&disk, name)), [false, true, true]);
+        change(&disk, |memories| memories.place(&key("a"), |_| Ok(false)).unwrap());
+        change(&disk, |memories| ["e", "f", "g"].iter().for_each(|name| ask(memories, name, &[])));
+        let are_remembered = ["a", "e", "f", "g"].map(|name| remembers(&disk, name));
+        assert_eq!(are_remembered, [false, true, true, true]);
     }
 
     #[test]
     fn who_remembers_nothing_takes_no_place() {
         let disk = new_disk();
-        change(&disk, |memories| memories.place(&key("a"), 1, |_| Ok(false)).unwrap());
+        change(&disk, |memories| memories.place(&key("a"), |_| Ok(false)).unwrap());
         assert_eq!(rows(&disk), 0);
     }
 }

@@ -23,6 +23,8 @@ pub enum Row {
     Record(Key),
     /// What a key remembers of requests.
     Memory(Key),
+    /// How many turns the ring has given.
+    Turns,
     /// Which absent key stands on a place of the ring.
     Place(u64),
 }
@@ -33,6 +35,7 @@ impl Row {
         match self {
             Row::Record(key) => Bytes::copy_from_slice(key.as_str().as_bytes()),
             Row::Memory(key) => [&[MEMORY], key.as_str().as_bytes()].concat().into(),
+            Row::Turns => Bytes::from_static(&[PLACE]),
             Row::Place(place) => [&[PLACE], place.to_be_bytes().as_slice()].concat().into(),
         }
     }
@@ -42,6 +45,7 @@ impl Row {
         let what = match self {
             Row::Record(key) => format!("the record of key {key:?}"),
             Row::Memory(key) => format!("the memory of key {key:?}"),
+            Row::Turns => "the number of turns of the ring of absent keys".into(),
             Row::Place(place) => format!("place {place} of the ring of absent keys"),
         };
         StoreError::Broken { path: "the state".into(), why: format!("{what} is damaged: {why}") }
@@ -55,9 +59,9 @@ mod tests {
     #[test]
     fn records_come_first_and_rows_differ() {
         let highest = Key::try_from("\u{10ffff}").unwrap();
-        let rows = [Row::Record(highest.clone()), Row::Memory(highest), Row::Place(0)];
+        let rows = [Row::Record(highest.clone()), Row::Memory(highest), Row::Turns, Row::Place(0)];
         let bytes = rows.map(|row| row.to_bytes());
         assert!(&bytes[0][..] < AFTER_RECORDS && AFTER_RECORDS <= &bytes[1][..]);
-        assert!(bytes[1] < bytes[2]);
+        assert!(bytes[1] < bytes[2] && bytes[2] < bytes[3]);
     }
 }
