@@ -298,7 +298,8 @@ impl Handler<Replies> for Proposer {
     type Result = ();
 
     fn handle(&mut self, Replies { from, replies }: Replies, ctx: &mut Context<Self>) {
-        let (mut events, mut fenced) = (Vec::with_capacity(replies.len()), Vec::new());
+        // Commands that came before join the next rounds.
+        let (mut events, mut fenced) = (std::mem::take(&mut self.submitted), Vec::new());
         for (ticket, reply) in replies {
             match ticket {
                 Ticket::Round(token) => {

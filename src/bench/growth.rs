@@ -165,6 +165,12 @@ impl Growth {
         }
     }
 
+    fn point(&self, dimension: Dimension, at: u64, subject: Subject) -> Option<&Point> {
+        let is_it =
+            |point: &&Point| (point.dimension, point.at, point.subject) == (dimension, at, subject);
+        self.0.iter().find(is_it)
+    }
+
     fn median(
         &self,
         dimension: Dimension,
@@ -172,11 +178,13 @@ impl Growth {
         subject: Subject,
         what: impl Fn(&Figure) -> f64,
     ) -> Option<f64> {
-        let point = self
-            .0
-            .iter()
-            .find(|point| (point.dimension, point.at, point.subject) == (dimension, at, subject))?;
+        let point = self.point(dimension, at, subject)?;
         median(&point.figures.iter().map(what).collect::<Vec<f64>>())
+    }
+
+    /// Of all rounds: a median would hide those of one.
+    fn most_errors(&self, dimension: Dimension, at: u64, subject: Subject) -> Option<u64> {
+        self.point(dimension, at, subject)?.figures.iter().map(|figure| figure.errors).max()
     }
 
     /// A Markdown table for each dimension.
@@ -187,14 +195,15 @@ impl Growth {
             text += &format!("| {dimension} |{}\n", heads.concat());
             text += &format!("|---|{}\n", "---|".repeat(3 * SUBJECTS.len()));
             for &at in dimension.points() {
-                text += &format!("| {} |", short(at as f64));
+                text += &format!("| {at} |");
                 for subject in SUBJECTS {
                     let show = |what: fn(&Figure) -> f64| {
                         self.median(dimension, at, subject, what).map_or("-".into(), short)
                     };
                     let per_second = show(Figure::per_second);
                     let p99 = show(|figure| figure.p99_us as f64 / 1e3);
-                    let errors = show(|figure| figure.errors as f64);
+                    let errors = self.most_errors(dimension, at, subject);
+                    let errors = errors.map_or("-".into(), |errors| errors.to_string());
                     text += &format!(" {per_second} | {p99} | {errors} |");
                 }
                 text += "\n";
@@ -247,7 +256,7 @@ mod tests {
             growth.note(Dimension::Nodes, at, Subject::Raft, figure);
         }
         let table = growth.markdown();
-        assert!(table.contains("| 3.00 | - | - | - | 2,000 | 1.50 | 0 | - | - | - |"), "{table}");
+        assert!(table.contains("| 3 | - | - | - | 2,000 | 1.50 | 0 | - | - | - |"), "{table}");
         assert!(!table.contains("connections"), "{table}");
         let svg = growth.svg().unwrap();
         assert!(svg.contains("PUT/s by nodes") && svg.contains("Raft"), "{svg}");

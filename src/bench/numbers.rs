@@ -1,10 +1,13 @@
 //! Numbers as people read them.
 
-/// The middle one of some figures; `None` when there are none.
+/// The middle one of some figures, or what is between the two in the middle;
+/// `None` when there are none.
 pub fn median(figures: &[f64]) -> Option<f64> {
     let mut figures = figures.to_vec();
     figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied()
+    let upper = *figures.get(figures.len() / 2)?;
+    let lower = figures[(figures.len() - 1) / 2];
+    Some((lower + upper) / 2.0)
 }
 
 /// A number with as many digits as say something.
@@ -39,6 +42,7 @@ mod tests {
     #[test]
     fn the_median_is_the_one_in_the_middle() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
     }
 }

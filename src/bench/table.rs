@@ -183,9 +183,13 @@ impl Table {
         Ok(())
     }
 
-    /// The median of a cell.
+    /// The median of a cell; of errors the most, which it would hide.
     pub(super) fn median(&self, metric: Metric, subject: Subject) -> Option<f64> {
-        median(&self.cell(metric, subject)?.figures)
+        let figures = &self.cell(metric, subject)?.figures;
+        match metric {
+            Metric::HotErrors => figures.iter().copied().reduce(f64::max),
+            _ => median(figures),
+        }
     }
 
     fn cell(&self, metric: Metric, subject: Subject) -> Option<&Cell> {

@@ -40,7 +40,7 @@ pub struct Load<'a> {
 /// What came of a load.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Figure {
-    /// Requests that were answered.
+    /// Requests that succeeded.
     pub requests: u64,
     /// How long they took together.
     pub duration_us: u64,
@@ -128,7 +128,7 @@ function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(
     '{MARK}{{"requests":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"p999_us":%d,"errors":%d}}\n',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    summary.requests - e.status, summary.duration, latency:percentile(50), latency:percentile(99),
     latency:percentile(99.9), e.connect + e.read + e.write + e.status + e.timeout))
 end
 "#,

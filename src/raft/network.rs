@@ -19,7 +19,7 @@ use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::peers::{Peers, Unanswered};
 use super::replica::End;
 use super::snapshot::Snapshots;
-use super::sparing::{COMPANY_PATIENCE, ENOUGH_BYTES, Sparing};
+use super::sparing::{Append, COMPANY_PATIENCE, ENOUGH_BYTES, Sparing};
 use super::types::{Member, ReplicaId, Types, Vote};
 use crate::store::SnapshotFile;
 
@@ -107,16 +107,31 @@ impl Way {
     }
 
     /// Sends entries. Those that come while these wait go with the next message.
-    async fn append_in_company(&self, append: Call) -> Result<Reply, RPCError<Types>> {
-        let bytes = append.size_bytes();
-        if bytes < ENOUGH_BYTES && self.sparing.may_wait(Instant::now(), self.to) {
+    async fn append_in_company(
+        &self,
+        rpc: AppendEntriesRequest<Types>,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let mut append = Append::new(self.to, &rpc);
+        let call = Call::Append(rpc);
+        let bytes = call.size_bytes();
+        if bytes < ENOUGH_BYTES && self.sparing.may_wait(Instant::now(), &append) {
             sleep(COMPANY_PATIENCE).await;
         }
-        self.sparing.note_sent(Instant::now(), self.to);
-        let patience = LOG_PATIENCE + TIME_PER_BYTE * bytes as u32;
-        let reply = self.call(Lane::Log, append, patience).await;
-        self.sparing.note_end(self.to, reply.is_ok());
-        reply
+        self.sparing.note_sent(Instant::now(), &mut append);
+        let response = self.append(call, LOG_PATIENCE + TIME_PER_BYTE * bytes as u32).await;
+        self.sparing.note_end(Instant::now(), &append, response.as_ref().ok());
+        response
+    }
+
+    async fn append(
+        &self,
+        call: Call,
+        patience: Duration,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        match self.call(self.lane, call, patience).await? {
+            Reply::Appended(response) => Ok(response),
+            other => Err(self.unexpected(other)),
+        }
     }
 
     fn unexpected(&self, reply: Reply) -> RPCError<Types> {
@@ -136,16 +151,11 @@ impl RaftNetworkV2<Types> for Way {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let append = Call::Append(rpc);
-        let reply = match self.lane {
-            Lane::Log => self.append_in_company(append).await,
+        match self.lane {
+            Lane::Log => self.append_in_company(rpc).await,
             Lane::Control | Lane::Read | Lane::Forward | Lane::Members | Lane::Snapshot => {
-                self.call(self.lane, append, option.hard_ttl()).await
+                self.append(Call::Append(rpc), option.hard_ttl()).await
             }
-        };
-        match reply? {
-            Reply::Appended(response) => Ok(response),
-            other => Err(self.unexpected(other)),
         }
     }
 

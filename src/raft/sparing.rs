@@ -2,25 +2,27 @@
 //!
 //! A quorum is enough: of the followers, those that are not needed for one get
 //! their entries in company, which costs them and the leader fewer messages and
-//! fewer writes. It only delays messages, for [`COMPANY_PATIENCE`] at most, so it
-//! bears on no rule of the protocol. Who serves reads, which wait for what is
-//! committed to be applied there, is not spared.
+//! fewer writes. It only delays messages, each for [`COMPANY_PATIENCE`] at most, so
+//! it bears on no rule of the protocol. Others are counted on only as long as they
+//! acknowledge what is committed, at once; and who serves reads, which wait for what
+//! is committed to be applied there, is not spared.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use tokio::time::Instant;
 
 use super::state::Members;
-use super::types::ReplicaId;
+use super::types::{ReplicaId, Types};
 
 /// How long entries wait for others at most.
 pub const COMPANY_PATIENCE: Duration = Duration::from_millis(3);
 /// A message of this many bytes has company enough.
 pub const ENOUGH_BYTES: usize = 32 << 10;
-/// Who owes an answer for longer is not counted on.
-const PROMPT: Duration = Duration::from_millis(10);
+/// Who takes longer to answer is not counted on.
+const PROMPT: Duration = COMPANY_PATIENCE;
 /// How long ago a follower must have asked for a read index to be spared.
 const READS_LATELY: Duration = Duration::from_millis(100);
 
@@ -35,9 +37,30 @@ pub struct Sparing {
 struct Follower {
     /// Since when it owes an answer.
     owes_since: Option<Instant>,
-    /// It did not answer last.
-    is_lost: bool,
+    /// How long the last one took; `None` when none came.
+    took: Option<Duration>,
+    /// The index of the last entry that it acknowledged.
+    acknowledged: Option<u64>,
     reads_at: Option<Instant>,
+}
+
+/// Entries on their way to a follower.
+pub struct Append {
+    to: ReplicaId,
+    /// Of the last of them, or of the one before them.
+    last_index: Option<u64>,
+    committed: Option<u64>,
+    began: Instant,
+}
+
+impl Append {
+    /// What is to be remembered of a message.
+    pub fn new(to: ReplicaId, rpc: &AppendEntriesRequest<Types>) -> Append {
+        let last = rpc.entries.last().map(|entry| entry.log_id.index);
+        let last_index = last.or(rpc.prev_log_id.as_ref().map(|id| id.index));
+        let committed = rpc.leader_commit.as_ref().map(|id| id.index);
+        Append { to, last_index, committed, began: Instant::now() }
+    }
 }
 
 impl Sparing {
@@ -50,38 +73,54 @@ impl Sparing {
         Arc::new(Sparing { own, members: Box::new(members), followers })
     }
 
-    /// Whether entries for a follower may wait: enough voters before it answer
-    /// promptly.
-    pub fn may_wait(&self, now: Instant, to: ReplicaId) -> bool {
+    /// Whether entries may wait: enough voters before their follower answer
+    /// promptly, and have what is committed.
+    pub fn may_wait(&self, now: Instant, append: &Append) -> bool {
         let members = (self.members)();
         let [voters] = &members.membership.membership().get_joint_config()[..] else {
             return false;
         };
         let followers = self.lock();
-        let serves_reads = followers.get(&to).is_some_and(|follower| {
+        let serves_reads = followers.get(&append.to).is_some_and(|follower| {
             follower.reads_at.is_some_and(|at| now.duration_since(at) < READS_LATELY)
         });
         let is_prompt = |id: &&ReplicaId| {
             followers.get(id).is_some_and(|follower| {
                 let owes_for = follower.owes_since.map(|since| now.duration_since(since));
-                !follower.is_lost && owes_for.is_none_or(|time| time < PROMPT)
+                owes_for.is_none_or(|time| time < PROMPT)
+                    && follower.took.is_some_and(|took| took < PROMPT)
+                    && follower.acknowledged >= append.committed
             })
         };
-        let before = voters.iter().filter(|id| **id != self.own && **id < to);
+        let before = voters.iter().filter(|id| **id != self.own && **id < append.to);
         // With the leader itself they are a majority.
         !serves_reads && before.filter(is_prompt).count() >= voters.len() / 2
     }
 
-    /// Entries are sent to a follower.
-    pub fn note_sent(&self, now: Instant, to: ReplicaId) {
-        self.lock().entry(to).or_default().owes_since = Some(now);
+    /// Entries go to their follower.
+    pub fn note_sent(&self, now: Instant, append: &mut Append) {
+        append.began = now;
+        self.lock().entry(append.to).or_default().owes_since = Some(now);
     }
 
     /// It has answered, or it has not.
-    pub fn note_end(&self, to: ReplicaId, has_answered: bool) {
+    pub fn note_end(
+        &self,
+        now: Instant,
+        append: &Append,
+        answer: Option<&AppendEntriesResponse<Types>>,
+    ) {
         let mut followers = self.lock();
-        let follower = followers.entry(to).or_default();
-        (follower.owes_since, follower.is_lost) = (None, !has_answered);
+        let follower = followers.entry(append.to).or_default();
+        follower.owes_since = None;
+        follower.took = answer.map(|_| now.duration_since(append.began));
+        follower.acknowledged = match answer {
+            Some(AppendEntriesResponse::Success) => append.last_index,
+            Some(AppendEntriesResponse::PartialSuccess(last)) => last.as_ref().map(|id| id.index),
+            Some(AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_)) | None => {
+                None
+            }
+        };
     }
 
     /// It asks for a read index.
@@ -103,6 +142,8 @@ mod tests {
     use super::super::types::Member;
     use super::*;
 
+    const MOMENT: Duration = Duration::from_millis(1);
+
     fn sparing(own: ReplicaId, voters: &[ReplicaId]) -> Arc<Sparing> {
         let member = |id: &ReplicaId| (*id, Member { peer_url: format!("http://{id}") });
         let nodes: BTreeMap<ReplicaId, Member> = voters.iter().map(member).collect();
@@ -113,26 +154,53 @@ mod tests {
         Sparing::new(own, move || members.clone())
     }
 
+    /// Entries up to 9, of which 8 are committed.
+    fn append(to: ReplicaId) -> Append {
+        Append { to, last_index: Some(9), committed: Some(8), began: Instant::now() }
+    }
+
+    /// A follower acknowledges entries after some time.
+    fn acknowledge(sparing: &Sparing, from: ReplicaId, took: Duration) {
+        let (now, mut entries) = (Instant::now(), append(from));
+        sparing.note_sent(now, &mut entries);
+        sparing.note_end(now + took, &entries, Some(&AppendEntriesResponse::Success));
+    }
+
     #[test]
     fn the_last_follower_is_spared_while_the_others_are_prompt() {
         let now = Instant::now();
         let sparing = sparing(1, &[1, 2, 3]);
-        assert!(!sparing.may_wait(now, 3), "nobody has shown that it answers");
-        sparing.note_end(2, true);
-        assert!(sparing.may_wait(now, 3) && !sparing.may_wait(now, 2));
-        sparing.note_sent(now, 2);
-        assert!(sparing.may_wait(now, 3));
-        assert!(!sparing.may_wait(now + PROMPT, 3), "2 owes an answer for too long");
-        sparing.note_end(2, false);
-        assert!(!sparing.may_wait(now, 3), "2 did not answer");
+        assert!(!sparing.may_wait(now, &append(3)), "nobody has shown that it answers");
+        acknowledge(&sparing, 2, MOMENT);
+        assert!(sparing.may_wait(now, &append(3)) && !sparing.may_wait(now, &append(2)));
+        sparing.note_sent(now, &mut append(2));
+        assert!(sparing.may_wait(now, &append(3)));
+        assert!(!sparing.may_wait(now + PROMPT, &append(3)), "2 owes an answer for too long");
+        sparing.note_end(now, &append(2), None);
+        assert!(!sparing.may_wait(now, &append(3)), "2 did not answer");
+        acknowledge(&sparing, 2, PROMPT);
+        assert!(!sparing.may_wait(now, &append(3)), "2 is far away");
+    }
+
+    #[test]
+    fn who_lacks_what_is_committed_is_not_counted_on() {
+        let now = Instant::now();
+        let sparing = sparing(1, &[1, 2, 3]);
+        sparing.note_end(now, &append(2), Some(&AppendEntriesResponse::Conflict));
+        assert!(!sparing.may_wait(now, &append(3)), "2 has another log");
+        let behind = Append { last_index: Some(7), ..append(2) };
+        sparing.note_end(now, &behind, Some(&AppendEntriesResponse::Success));
+        assert!(!sparing.may_wait(now, &append(3)), "2 is catching up");
+        acknowledge(&sparing, 2, MOMENT);
+        assert!(sparing.may_wait(now, &append(3)));
     }
 
     #[test]
     fn as_many_are_asked_at_once_as_a_majority_needs() {
         let now = Instant::now();
         let sparing = sparing(3, &[1, 2, 3, 4, 5]);
-        [1, 2, 4, 5].iter().for_each(|id| sparing.note_end(*id, true));
-        let spared = [1, 2, 4, 5].into_iter().filter(|id| sparing.may_wait(now, *id));
+        [1, 2, 4, 5].iter().for_each(|id| acknowledge(&sparing, *id, MOMENT));
+        let spared = [1, 2, 4, 5].into_iter().filter(|id| sparing.may_wait(now, &append(*id)));
         assert_eq!(spared.collect::<Vec<_>>(), [4, 5]);
     }
 
@@ -140,9 +208,9 @@ mod tests {
     fn who_serves_reads_is_not_spared() {
         let now = Instant::now();
         let sparing = sparing(1, &[1, 2, 3]);
-        sparing.note_end(2, true);
+        acknowledge(&sparing, 2, MOMENT);
         sparing.note_reader(now, 3);
-        assert!(!sparing.may_wait(now, 3));
-        assert!(sparing.may_wait(now + READS_LATELY, 3));
+        assert!(!sparing.may_wait(now, &append(3)));
+        assert!(sparing.may_wait(now + READS_LATELY, &append(3)));
     }
 }

@@ -12,6 +12,7 @@ use gryadka::perseus::parse_duration;
 use gryadka::process::fail;
 use serde::Serialize;
 use structopt::StructOpt;
+use structopt::clap::AppSettings;
 
 const EXAMPLES: &str = "EXAMPLES:
     bin/bench
@@ -30,7 +31,12 @@ EXIT CODES:
 /// Measures the server beside a real etcd, on this machine, and prints Markdown.
 /// It starts whole clusters, one after the other, at ports 28001 to 28407.
 #[derive(StructOpt)]
-#[structopt(name = "gryadka-bench", after_help = EXAMPLES)]
+#[structopt(
+    name = "gryadka-bench",
+    after_help = EXAMPLES,
+    // Options of the table in front of another measurement would be lost.
+    setting = AppSettings::ArgsNegateSubcommands,
+)]
 struct Arguments {
     /// How often each work is done on each subject
     #[structopt(long, default_value = "5", value_name = "N")]
@@ -91,6 +97,7 @@ enum Instead {
     /// Full load for long: whether throughput, memory and disk hold
     Soak {
         /// What is loaded: caspaxos, raft, caspaxos-on-redis, etcd-v2
+        #[structopt(parse(try_from_str = parse_soaked))]
         subject: Subject,
         /// How many windows are measured, one after the other
         #[structopt(long, default_value = "10", value_name = "N")]
@@ -104,6 +111,16 @@ enum Instead {
         #[structopt(flatten)]
         files: Files,
     },
+}
+
+/// Those whose keys can be filled over the v2 API.
+fn parse_soaked(text: &str) -> Result<Subject, String> {
+    match text.parse()? {
+        Subject::EtcdV3 | Subject::Limits => {
+            Err("one of caspaxos, raft, caspaxos-on-redis, etcd-v2 can be loaded".into())
+        }
+        subject => Ok(subject),
+    }
 }
 
 impl Files {
