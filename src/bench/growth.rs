@@ -78,10 +78,10 @@ pub struct GrowthOptions {
 }
 
 /// What came of it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Growth(Vec<Point>);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Point {
     dimension: Dimension,
     at: u64,
@@ -216,14 +216,12 @@ impl Growth {
     /// The same as a picture, in SVG.
     pub fn svg(&self) -> Result<String, BenchError> {
         let curve = |dimension: Dimension, subject: Subject| {
-            let at = |&at: &u64| {
-                let per_second = self.median(dimension, at, subject, Figure::per_second)?;
-                Some((at as f64, per_second))
-            };
-            (subject.to_string(), dimension.points().iter().filter_map(at).collect())
+            let at = |&at: &u64| self.median(dimension, at, subject, Figure::per_second);
+            (subject.to_string(), dimension.points().iter().map(at).collect())
         };
         let panel = |dimension: Dimension| Panel {
             title: format!("PUT/s by {dimension}"),
+            ticks: dimension.points().iter().map(u64::to_string).collect(),
             curves: SUBJECTS.map(|subject| curve(dimension, subject)).into(),
         };
         picture::draw(&self.dimensions().map(panel).collect::<Vec<Panel>>())
@@ -259,7 +257,9 @@ mod tests {
         assert!(table.contains("| 3 | - | - | - | 2,000 | 1.50 | 0 | - | - | - |"), "{table}");
         assert!(!table.contains("connections"), "{table}");
         let svg = growth.svg().unwrap();
-        assert!(svg.contains("PUT/s by nodes") && svg.contains("Raft"), "{svg}");
+        for text in ["PUT/s by nodes", "Raft", "3", "5", "7", "2,000"] {
+            assert!(svg.contains(&format!("\n{text}\n")), "{text} is not in: {svg}");
+        }
         assert!(!svg.contains("connections"), "{svg}");
     }
 }

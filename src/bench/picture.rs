@@ -2,13 +2,17 @@
 
 use plotters::prelude::*;
 
-/// A chart with a curve for each name; the abscissa is logarithmic, the
-/// ordinate begins at zero.
+use super::numbers::short;
+
+/// A chart with a curve for each name. The points lie at equal distances, each
+/// over its tick; the ordinate begins at zero.
 pub struct Panel {
     /// What stands above it.
     pub title: String,
-    /// The curves, by name.
-    pub curves: Vec<(String, Vec<(f64, f64)>)>,
+    /// What stands below the points.
+    pub ticks: Vec<String>,
+    /// The curves, by name; some may lack points.
+    pub curves: Vec<(String, Vec<Option<f64>>)>,
 }
 
 const COLOURS: [RGBColor; 3] =
@@ -23,19 +27,26 @@ pub fn draw(panels: &[Panel]) -> Result<String, Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     root.fill(&WHITE)?;
     for (area, panel) in root.split_evenly((rows, columns)).iter().zip(panels) {
-        let points = || panel.curves.iter().flat_map(|(_, curve)| curve);
-        let xs = || points().map(|(x, _)| *x);
-        let (least, most) = (xs().fold(f64::INFINITY, f64::min), xs().fold(1.0, f64::max));
-        let highest = points().map(|(_, y)| *y).fold(1.0, f64::max) * 1.1;
+        let highest = panel.curves.iter().flat_map(|(_, curve)| curve.iter().flatten());
+        let highest = highest.copied().fold(1.0, f64::max) * 1.1;
+        let last = panel.ticks.len().saturating_sub(1) as f64;
+        let tick = |x: &f64| match panel.ticks.get(x.round() as usize) {
+            Some(text) if (x - x.round()).abs() < 0.01 => text.clone(),
+            // The mesh has lines between the points, too.
+            _ => String::new(),
+        };
         let mut chart = ChartBuilder::on(area)
             .margin(10)
             .caption(&panel.title, ("sans-serif", 15))
             .x_label_area_size(30)
             .y_label_area_size(50)
-            .build_cartesian_2d((least / 1.1..most * 1.1).log_scale(), 0.0..highest)?;
-        chart.configure_mesh().x_labels(6).y_labels(6).draw()?;
+            .build_cartesian_2d(-0.2..last + 0.2, 0.0..highest)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.disable_x_mesh().x_labels(2 * panel.ticks.len()).x_label_formatter(&tick);
+        mesh.y_labels(6).y_label_formatter(&|y| short(*y)).draw()?;
         for ((name, curve), colour) in panel.curves.iter().zip(COLOURS.iter().cycle()) {
-            let line = LineSeries::new(curve.iter().copied(), colour.stroke_width(2)).point_size(3);
+            let points = (0..).zip(curve).filter_map(|(x, y)| Some((f64::from(x), (*y)?)));
+            let line = LineSeries::new(points, colour.stroke_width(2)).point_size(3);
             let legend = move |(x, y)| PathElement::new([(x, y), (x + 15, y)], colour);
             chart.draw_series(line)?.label(name).legend(legend);
         }
