@@ -87,6 +87,7 @@ impl Node {
             cluster: deployment.cluster.clone(),
             node: deployment.node.clone(),
             acceptor: None,
+            overtaken: None,
             replica: None,
             chaos: chaos.clone(),
         };
@@ -98,6 +99,7 @@ impl Node {
         if let Some(proposer) = &actors.proposer {
             let own = peer_state.acceptor.clone();
             let running = start_proposer(deployment, proposer, own, &chaos, threads)?;
+            peer_state.overtaken = Some(running.overtaken);
             services.push(running.service.clone());
             if deployment.serving() == Some(Serving::Proposer) {
                 let configuration = Configurations::Acceptors(running.acceptors);

@@ -326,12 +326,7 @@ fn a_node_that_is_cut_off_harms_nobody_and_comes_back_quietly(protocol: Protocol
         }
     }
     load.finish_and_check(&cluster);
-    // A disk of this machine may stand still once; what the protocol costs shows
-    // each time.
-    gaps.sort_unstable();
-    let is_short = |gap: &Duration| *gap < Duration::from_millis(500);
-    assert!(gaps.iter().rev().skip(1).all(is_short), "{gaps:?}");
-    assert!(gaps.iter().all(|gap| *gap < Duration::from_secs(1)), "{gaps:?}");
+    assert!(gaps.iter().all(|gap| *gap < Duration::from_millis(500)), "{gaps:?}");
 }
 
 /// The term in which a node leads, if it does.

@@ -98,6 +98,7 @@ impl World {
                     effects.into_iter().for_each(|effect| self.perform(now, proposer, effect));
                 }
                 Happening::Request { acceptor, token, call } => {
+                    self.tell_neighbour(now, proposer, acceptor, &call);
                     let reply = self.stores[acceptor].serve(&[call]).unwrap().pop();
                     let after = self.serving() + self.way(proposer, acceptor);
                     let from = self.acceptors[acceptor].clone();
@@ -107,6 +108,14 @@ impl World {
             }
         }
         self.report
+    }
+
+    /// The proposer on an acceptor's node hears what others ask it for.
+    fn tell_neighbour(&mut self, now: Duration, asker: usize, acceptor: usize, call: &Call) {
+        if let Some((key, by)) = call.request.claims().filter(|_| asker != acceptor) {
+            let event = Event::Overtaken { key: key.clone(), by };
+            self.proposers[acceptor].handle(now, event, &mut Vec::new());
+        }
     }
 
     fn schedule(&mut self, at: Duration, proposer: usize, happening: Happening) {

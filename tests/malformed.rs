@@ -234,8 +234,10 @@ fn a_thousand_malformed_requests_do_no_harm(protocol: Protocol) {
         *statuses.entry((bad.kind, status)).or_insert(0) += 1;
     }
     println!("{statuses:#?}");
-    let grown_bytes = cluster.node(0).memory_bytes().saturating_sub(memory_bytes);
-    assert!(grown_bytes < 32 << 20, "memory grew by {} KiB", grown_bytes / 1024);
+    // Bodies of megabytes make it rise and fall by some 40 MiB, and the allocator
+    // gives back what they took a while later: what is kept shows in the end.
+    let limit_bytes = memory_bytes + (32 << 20);
+    wait_until("memory is given back", || cluster.node(0).memory_bytes() < limit_bytes);
     wait_until("the good client was served often", || served.load(Ordering::Relaxed) > 100);
     stop.store(true, Ordering::Relaxed);
     good.join().expect("the good client was always served");

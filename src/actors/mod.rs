@@ -53,7 +53,7 @@ pub use control::{ConfigurationKeeper, ProposerView};
 pub use link::Link;
 pub use load_generator::{LoadGenerator, LoadHandle};
 pub use post::Post;
-pub use proposer::{LinkTo, Proposer};
+pub use proposer::{LinkTo, Overtaken, Proposer};
 pub use protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
 pub use replica::{Replica, ReplicaView};
 pub use replica_door::ServeReplica;

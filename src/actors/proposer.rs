@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
 use tokio::sync::oneshot;
 
 use super::acceptor_link::{AcceptorLink, AcceptorParty, Replies, Ticket};
@@ -19,10 +19,10 @@ use super::mailbox::once_it_is_empty;
 use super::protocol::{List, Submit};
 use super::service::Permit;
 use crate::caspaxos::{
-    self, AcceptorId, Call, Collected, CommandId, Configuration, Effect, Epoch, Event, Failure,
-    Listing, ListingError, Place, ProposerId, ReconfigurationError, Reply, Settings,
+    self, AcceptorId, Ballot, Call, Collected, CommandId, Configuration, Effect, Epoch, Event,
+    Failure, Listing, ListingError, Place, ProposerId, ReconfigurationError, Reply, Settings,
 };
-use crate::kv::{Answer, Listed, Outcome, Refusal};
+use crate::kv::{Answer, Key, Listed, Outcome, Refusal};
 
 struct Client {
     answer: oneshot::Sender<Result<Answer, Refusal>>,
@@ -70,6 +70,11 @@ pub struct Proposer {
     /// When the actor will look at its alarms next, if it will.
     wakes_at: Option<Duration>,
 }
+
+/// Ballots that others have asked the acceptor of this node for.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Overtaken(pub Vec<(Key, Ballot)>);
 
 /// Makes the link of a proposer to an acceptor.
 pub type LinkTo = Box<dyn Fn(&AcceptorId, Option<&Place>, Addr<Proposer>) -> AcceptorLink>;
@@ -327,6 +332,15 @@ impl Handler<Replies> for Proposer {
                 self.on_listed(id, &from, None);
             }
         }
+    }
+}
+
+impl Handler<Overtaken> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, Overtaken(ballots): Overtaken, ctx: &mut Context<Self>) {
+        let events = ballots.into_iter().map(|(key, by)| Event::Overtaken { key, by });
+        self.handle_events(events, ctx);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    AcceptorId, Call, Collected, Configuration, ConfigurationStep, Epoch, Fence,
+    AcceptorId, Ballot, Call, Collected, Configuration, ConfigurationStep, Epoch, Fence,
     ReconfigurationError, Reply,
 };
 use crate::kv::{Key, Outcome, Submission};
@@ -49,6 +49,14 @@ pub enum Event {
     },
     /// An acceptor's fence came to be known.
     Told(Fence),
+    /// Another proposer has asked an acceptor that is near for a ballot. To be
+    /// told spares a round trip and is never needed.
+    Overtaken {
+        /// The register.
+        key: Key,
+        /// Its ballot.
+        by: Ballot,
+    },
     /// An operator makes a step to another configuration.
     Reconfigure {
         /// Comes back with the end of it.

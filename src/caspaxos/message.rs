@@ -91,6 +91,21 @@ pub enum Request {
 }
 
 impl Request {
+    /// The register, and the ballot that is promised once this is served.
+    pub fn claims(&self) -> Option<(&Key, Ballot)> {
+        match self {
+            Request::Prepare { key, ballot } => Some((key, *ballot)),
+            Request::Accept { key, next, .. } => Some((key, *next)),
+            Request::Read { .. }
+            | Request::Remove { .. }
+            | Request::List(_)
+            | Request::Raise { .. }
+            | Request::Enrol { .. }
+            | Request::Wipe
+            | Request::Status => None,
+        }
+    }
+
     /// The register that is meant, if it is one.
     pub fn key(&self) -> Option<&Key> {
         match self {

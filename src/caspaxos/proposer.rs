@@ -240,6 +240,7 @@ impl Proposer {
                     self.ask_around(fence.epoch, effects);
                 }
             }
+            Event::Overtaken { key, by } => self.on_overtaken(key, by),
             Event::Reconfigure { id, step, deadline } => {
                 self.start_reconfiguration(now, (id, deadline), step, effects);
             }
@@ -277,6 +278,7 @@ impl Proposer {
             phase: Phase::BackingOff,
             lost: Vec::new(),
             spared: Vec::new(),
+            asked_spared_at: None,
             waiting,
             is_contended: false,
             is_on_kept: false,
@@ -390,7 +392,7 @@ impl Proposer {
             call: Call { epoch, age, request: request.clone() },
             is_spare,
         }));
-        work.spared = spared;
+        (work.spared, work.asked_spared_at) = (spared, None);
         let value_bytes = match &request {
             Request::Accept { value, .. } => value.size_bytes(),
             Request::Prepare { .. }
@@ -416,7 +418,7 @@ impl Proposer {
         let after = work.waiting.until_first_deadline(now).map_or(left, |first| first.min(left));
         // Whom it spares it asks if the others take long.
         let after = match work.phase {
-            Phase::Reading(_) | Phase::Preparing { .. } if !work.spared.is_empty() => {
+            Phase::Reading(_) | Phase::Preparing { .. } if work.is_sparing() => {
                 after.min((work.began_at + self.asks_rest_after()).saturating_sub(now))
             }
             _ => after,
@@ -428,8 +430,8 @@ impl Proposer {
 
     fn on_timer(&mut self, now: Instant, key: Key, mut work: Work, effects: &mut Vec<Effect>) {
         let is_over = now >= work.gives_up_at;
-        if !is_over && !work.spared.is_empty() && now >= work.began_at + self.asks_rest_after() {
-            self.ask_the_rest(&key, &mut work, effects);
+        if !is_over && work.is_sparing() && now >= work.began_at + self.asks_rest_after() {
+            self.ask_the_rest(now, &key, &mut work, effects);
         }
         match &work.phase {
             Phase::BackingOff if is_over => self.begin(now, key, work, effects),

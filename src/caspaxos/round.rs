@@ -50,6 +50,8 @@ pub struct Work {
     pub lost: Vec<AcceptorId>,
     /// Acceptors whose answer is not needed unless another's fails.
     pub spared: Vec<AcceptorId>,
+    /// When they were asked after all.
+    pub asked_spared_at: Option<Instant>,
     /// In this round, or in the last one while it backs off, an acceptor told
     /// of a higher ballot: somebody else is at work on the key.
     pub is_contended: bool,
@@ -61,6 +63,21 @@ pub struct Work {
     pub failures: u32,
     /// How many of them ran out of time.
     pub timeouts: u32,
+}
+
+impl Work {
+    /// When `id` was asked in this round.
+    pub fn asked_at(&self, id: &AcceptorId) -> Instant {
+        match self.asked_spared_at {
+            Some(at) if self.spared.contains(id) => at,
+            _ => self.began_at,
+        }
+    }
+
+    /// Whether it has spared somebody until now.
+    pub fn is_sparing(&self) -> bool {
+        !self.spared.is_empty() && self.asked_spared_at.is_none()
+    }
 }
 
 impl Reading {

@@ -10,8 +10,8 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::Semaphore;
 
 use super::body;
-use crate::actors::{Acceptor, Chaos, Serve, ServeReplica, Toward};
-use crate::caspaxos::AcceptorId;
+use crate::actors::{Acceptor, Chaos, Overtaken, Serve, ServeReplica, Toward};
+use crate::caspaxos::{AcceptorId, Call};
 use crate::raft::ReplicaId;
 use crate::transport::{
     Batch, BatchCalls, BatchReplies, MAX_REQUEST_BYTES, Passed, decode, encode_replies,
@@ -30,6 +30,8 @@ pub struct PeerState {
     pub node: String,
     /// The acceptor of the node, if it runs one.
     pub acceptor: Option<(AcceptorId, Addr<Acceptor>)>,
+    /// Its proposer, if it runs one, which is told what others ask for.
+    pub overtaken: Option<Recipient<Overtaken>>,
     /// The replica of the node, if it runs one.
     pub replica: Option<(ReplicaId, Recipient<ServeReplica>)>,
     /// What becomes of the replies.
@@ -83,6 +85,7 @@ fn serve(
     match calls {
         BatchCalls::Acceptor { to, calls } => match acceptor {
             Some((id, acceptor)) if *id == to => {
+                tell_of(&calls, state.overtaken.as_ref());
                 let (replies, passes) = (acceptor.send(Serve(calls)), Passes::new(chaos, sender));
                 let pass = move |replies| BatchReplies::Acceptor(passes.all(replies));
                 Ok(replies.map(|replies| replies.ok().flatten().map(pass)).boxed_local())
@@ -100,6 +103,16 @@ fn serve(
             Some((id, _)) => Err(stranger(&sender, "replica", &to, node, Some(id))),
             None => Err(stranger(&sender, "replica", &to, node, None)),
         },
+    }
+}
+
+/// Lets the proposer of this node know which ballots another one asks for.
+fn tell_of(calls: &[Call], proposer: Option<&Recipient<Overtaken>>) {
+    let Some(proposer) = proposer else { return };
+    let claims = calls.iter().filter_map(|call| call.request.claims());
+    let ballots: Vec<_> = claims.map(|(key, ballot)| (key.clone(), ballot)).collect();
+    if !ballots.is_empty() {
+        proposer.do_send(Overtaken(ballots));
     }
 }
 

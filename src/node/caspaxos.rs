@@ -8,12 +8,12 @@ use super::StartError;
 use super::database::NodeDatabase;
 use crate::actors::{
     Acceptor, AcceptorLink, AcceptorParty, Acceptors, Chaos, Collector, ConfigurationKeeper,
-    Destination, Link, LinkTo, Post, Proposer, ProposerView, Service, Storage,
+    Destination, Link, LinkTo, Overtaken, Post, Proposer, ProposerView, Service, Storage,
 };
 use crate::caspaxos::{AcceptorId, Configuration, Place};
 use crate::config::{AcceptorPlace, AcceptorRef, Deployment, ProposerActor, RedisAddress};
 use crate::store::{EmbeddedStore, Identity, RedisError, RedisStore, read_configuration};
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, Recipient};
 use rand::seq::IndexedRandom;
 
 /// Starts the acceptor of this node.
@@ -49,6 +49,8 @@ pub struct Running {
     pub service: Service,
     /// For operators.
     pub acceptors: Acceptors,
+    /// Who is to know what others ask the acceptor of this node for.
+    pub overtaken: Recipient<Overtaken>,
 }
 
 /// Starts a proposer, with the configuration that it knew last.
@@ -81,10 +83,11 @@ pub fn start_proposer(
     let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
     let address = Proposer::start(proposer.id, view.clone(), keeper, link_to, nearest);
     let service = Service::new(address.clone().recipient(), address.clone().recipient());
+    let overtaken = address.clone().recipient();
     let acceptors = Acceptors::new(address, view, service.clone());
     let status = acceptors.collector().clone();
     actix::spawn(Collector::new(acceptors.clone(), proposer.collection, status).run());
-    Ok(Running { service, acceptors })
+    Ok(Running { service, acceptors, overtaken })
 }
 
 /// An unsafe server is the operator's business; one that is away may come back.

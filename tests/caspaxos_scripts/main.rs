@@ -7,7 +7,7 @@ mod membership;
 
 use std::time::Duration;
 
-use gryadka::caspaxos::{Event, Failure, Reply};
+use gryadka::caspaxos::{Ballot, Event, Failure, Reply};
 use gryadka::kv::Command;
 
 use actor::{Acceptors, Actor, kind};
@@ -43,6 +43,35 @@ fn a_change_by_another_takes_the_kept_value_away() {
     }
     assert_eq!(p1.rounds, ["prepare", "accept", "accept", "prepare", "accept"]);
     assert_eq!((p2.value(2), p1.value(3)), (Some("2"), Some("3")));
+}
+
+#[test]
+fn who_hears_of_a_change_by_another_takes_two_round_trips() {
+    let (mut p1, mut p2) = (Actor::new("p1", 1), Actor::new("p2", 2));
+    let mut acceptors = Acceptors::default();
+    p1.submit(1, Command::Add(1));
+    p1.run(&mut acceptors);
+    p2.submit(2, Command::Add(1));
+    while p2.answers.is_empty() {
+        while let Some((from, token, call)) = p2.sent.pop_front() {
+            if let Some((key, by)) = call.request.claims() {
+                p1.take(Event::Overtaken { key: key.clone(), by });
+            }
+            let reply = Some(acceptors.serve(&from, call));
+            p2.take(Event::Replied { token, from, reply });
+        }
+        p2.fire();
+    }
+    p1.submit(3, Command::Add(1));
+    p1.run(&mut acceptors);
+    assert_eq!(p1.rounds, ["prepare", "accept", "prepare", "accept"]);
+    assert_eq!((p2.value(2), p1.value(3)), (Some("2"), Some("3")));
+    // What is older than what it keeps it keeps.
+    let by = Ballot { counter: 1, ..Ballot::ZERO };
+    p1.take(Event::Overtaken { key: "k".try_into().unwrap(), by });
+    p1.submit(4, Command::Add(1));
+    p1.run(&mut acceptors);
+    assert_eq!((p1.rounds.len(), p1.value(4)), (5, Some("4")));
 }
 
 #[test]

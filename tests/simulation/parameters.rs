@@ -84,6 +84,8 @@ pub struct Parameters {
     pub only_acceptors_crash: bool,
     pub think: Span,
     pub deadline: Span,
+    /// Whether an acceptor has a proposer beside it that hears what others ask for.
+    pub has_neighbours: bool,
     /// Whether a client stays with one proposer.
     pub is_sticky: bool,
     /// How often a change has a name, under which it may be asked for again.
@@ -164,6 +166,7 @@ impl Parameters {
             only_acceptors_crash: false,
             think: Span(0, *pick(random, &[0, 1_000, 10_000])),
             deadline: Span(10_000, *pick(random, &[50_000, 200_000, 1_000_000])),
+            has_neighbours: random.random_bool(0.5),
             is_sticky: random.random_bool(0.5),
             named: match collects {
                 // With a register goes what it remembers of requests.

@@ -84,6 +84,7 @@ impl SimProposer {
             Event::Replied { reply, .. } => reply.clone(),
             Event::Submitted { .. }
             | Event::Told(_)
+            | Event::Overtaken { .. }
             | Event::Reconfigure { .. }
             | Event::Collect { .. }
             | Event::TimerFired { .. } => None,

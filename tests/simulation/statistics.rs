@@ -15,6 +15,8 @@ crate::seeds::statistics! {
     rounds_of_one_trip,
     /// Changes that had to prepare.
     rounds_of_two_trips,
+    /// Ballots that the proposer beside an acceptor was told of.
+    overtakings_told,
     /// Reads answered without a write.
     reads_without_write,
     /// Rounds in which an earlier attempt was found to have taken effect.

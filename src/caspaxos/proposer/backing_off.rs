@@ -56,7 +56,8 @@ impl Proposer {
         self.wait(now, key, work, effects);
     }
 
-    /// A quorum has answered.
+    /// A quorum has answered, the last of it after this time. What was waited for
+    /// others does not count (as in Karn's algorithm, RFC 6298 section 3).
     pub(super) fn note_round_trip(&mut self, took: Duration) {
         self.round_trip = (self.round_trip * 7 + took) / 8;
         self.round_trip = self.round_trip.max(self.settings.round_trip);

@@ -24,10 +24,7 @@ impl Proposer {
             None => self.awaited.note_lost(now, &from),
         }
         if let Some(Reply::Conflict { seen }) = reply {
-            // A ballot beyond any that can be reached honestly is not followed.
-            if seen.counter < MAX_COUNTER {
-                self.last.counter = self.last.counter.max(seen.counter);
-            }
+            self.pass(seen);
         }
         if let Some(Reply::Fenced(fence)) = &reply
             && self.follow(now, fence, effects)
@@ -76,6 +73,24 @@ impl Proposer {
         }
     }
 
+    /// The next ballot will be higher than this one.
+    fn pass(&mut self, ballot: Ballot) {
+        // One beyond any that can be reached honestly is not followed.
+        if ballot.counter < MAX_COUNTER {
+            self.last.counter = self.last.counter.max(ballot.counter);
+        }
+    }
+
+    /// Somebody else is at work on a key: what is kept of it would be refused.
+    pub(super) fn on_overtaken(&mut self, key: Key, by: Ballot) {
+        self.pass(by);
+        if let Some(kept) = self.kept.take(&key)
+            && kept.ballot > by
+        {
+            self.kept.insert(key, kept);
+        }
+    }
+
     fn on_was_read(
         &mut self,
         now: Instant,
@@ -112,7 +127,7 @@ impl Proposer {
         } else {
             // The newest value may be on its way to the others.
             reading.patient_until.get_or_insert(now + self.settings.read_patience);
-            self.ask_the_rest(&key, &mut work, effects);
+            self.ask_the_rest(now, &key, &mut work, effects);
             let token = Token { key: key.clone(), round: work.round };
             effects.push(Effect::SetTimer { token, after: self.settings.read_patience });
             self.put_back(key, work);
@@ -128,13 +143,14 @@ impl Proposer {
         (accepted, reported): (Ballot, Value),
         effects: &mut Vec<Effect>,
     ) {
+        let asked_at = work.asked_at(&from);
         if let Phase::Preparing { ballot, promised, highest, value } = &mut work.phase {
             if accepted > *highest {
                 (*highest, *value) = (accepted, reported);
             }
             note(promised, from);
             if self.configuration.prepare.is_met_by(promised) {
-                self.note_round_trip(now.saturating_sub(work.began_at));
+                self.note_round_trip(now.saturating_sub(asked_at));
                 let is_absent = highest.is_zero();
                 let (ballot, found) = (*ballot, std::mem::take(value));
                 let base = if is_absent { self.floor.value() } else { found };
@@ -152,6 +168,7 @@ impl Proposer {
         from: AcceptorId,
         effects: &mut Vec<Effect>,
     ) {
+        let asked_at = work.asked_at(&from);
         let Phase::Accepting { next, value, accepted, outcomes } = &mut work.phase else {
             self.put_back(key, work);
             return;
@@ -161,7 +178,7 @@ impl Proposer {
             self.put_back(key, work);
             return;
         }
-        self.note_round_trip(now.saturating_sub(work.began_at));
+        self.note_round_trip(now.saturating_sub(asked_at));
         // Rule 7: only a quorum that will also answer for the next prepare.
         if self.configuration.prepare.is_met_by(accepted) {
             let kept = Kept { ballot: *next, value: std::mem::take(value) };
@@ -183,7 +200,7 @@ impl Proposer {
         effects: &mut Vec<Effect>,
     ) {
         note(&mut work.lost, from);
-        self.ask_the_rest(&key, &mut work, effects);
+        self.ask_the_rest(now, &key, &mut work, effects);
         let quorum = match work.phase {
             Phase::Reading(_) | Phase::Preparing { .. } => &self.configuration.prepare,
             Phase::Accepting { .. } => &self.configuration.accept,

@@ -78,7 +78,16 @@ impl Proposer {
     }
 
     /// Asks those that the round has spared.
-    pub(super) fn ask_the_rest(&self, key: &Key, work: &mut Work, effects: &mut Vec<Effect>) {
+    pub(super) fn ask_the_rest(
+        &self,
+        now: Instant,
+        key: &Key,
+        work: &mut Work,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !work.is_sparing() {
+            return;
+        }
         let request = match &work.phase {
             Phase::Reading(_) => Request::Read { key: key.clone() },
             Phase::Preparing { ballot, .. } => {
@@ -89,11 +98,109 @@ impl Proposer {
         };
         let token = Token { key: key.clone(), round: work.round };
         let (epoch, age) = (self.configuration.epoch, self.age);
-        effects.extend(std::mem::take(&mut work.spared).into_iter().map(|to| Effect::Send {
-            to,
+        work.asked_spared_at = Some(now);
+        effects.extend(work.spared.iter().map(|to| Effect::Send {
+            to: to.clone(),
             token: token.clone(),
             call: Call { epoch, age, request: request.clone() },
             is_spare: false,
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{
+        Ballot, CommandId, Configuration, Epoch, Event, Reply, Settings, Value,
+    };
+    use super::*;
+    use crate::kv::Command;
+
+    const ROUND_TRIP: Duration = Duration::from_millis(10);
+
+    /// A proposer and what is to happen to it, by time.
+    struct World {
+        proposer: Proposer,
+        now: Instant,
+        to_come: Vec<(Instant, Event)>,
+        silent: Option<AcceptorId>,
+        answered: usize,
+    }
+
+    impl World {
+        fn new() -> World {
+            let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
+            let settings = Settings { nearest: Some(ids[0].clone()), ..Settings::default() };
+            let configuration = Configuration::uniform(Epoch(1), &ids, 2, 2);
+            let proposer = Proposer::new("p1".parse().unwrap(), configuration, settings, 1);
+            let (now, to_come) = (Duration::ZERO, Vec::new());
+            World { proposer, now, to_come, silent: None, answered: 0 }
+        }
+
+        /// Asks for a write of each key at once, and tells how long they took.
+        fn write(&mut self, keys: std::ops::Range<u64>) -> Duration {
+            let (began, wanted) = (self.now, self.answered + (keys.end - keys.start) as usize);
+            for id in keys {
+                self.submit(id);
+            }
+            while self.answered < wanted {
+                let first = self.to_come.iter().enumerate().min_by_key(|(_, (at, _))| *at);
+                let place = first.expect("something is to come").0;
+                let (at, event) = self.to_come.remove(place);
+                self.now = at;
+                self.handle(event);
+            }
+            self.now - began
+        }
+
+        fn submit(&mut self, id: CommandId) {
+            let key = Key::try_from(format!("k{id}").as_str()).unwrap();
+            let submission = Command::Set("v".into()).into();
+            let deadline = self.now + Duration::from_secs(3);
+            self.handle(Event::Submitted { id, key, submission, deadline });
+        }
+
+        fn handle(&mut self, event: Event) {
+            let mut effects = Vec::new();
+            self.proposer.handle(self.now, event, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Send { to, token, call, .. } if self.silent.as_ref() != Some(&to) => {
+                        let reply = Some(match call.request {
+                            Request::Prepare { .. } => {
+                                Reply::Prepared { accepted: Ballot::ZERO, value: Value::default() }
+                            }
+                            _ => Reply::Accepted,
+                        });
+                        let event = Event::Replied { token, from: to, reply };
+                        self.to_come.push((self.now + ROUND_TRIP, event));
+                    }
+                    Effect::SetTimer { token, after } => {
+                        self.to_come.push((self.now + after, Event::TimerFired { token }));
+                    }
+                    Effect::Answer { result, .. } => {
+                        result.expect("it is done");
+                        self.answered += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What was waited for a silent acceptor is no round trip: it would make the
+    /// proposer wait longer for the next one, and so on.
+    #[test]
+    fn a_silent_acceptor_does_not_lengthen_the_round_trip() {
+        let mut world = World::new();
+        for id in 0..50 {
+            world.write(id..id + 1);
+        }
+        let before = world.proposer.load().round_trip;
+        world.silent = Some("a2".into());
+        let took = world.write(100..112);
+        let after = world.proposer.load().round_trip;
+        assert!(took <= 8 * ROUND_TRIP, "{took:?}");
+        assert!(after <= before + Duration::from_millis(1), "{before:?} became {after:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! What is said: requests to acceptors, what they make of them, and what becomes
 //! of each message on its way.
 
-use gryadka::caspaxos::{AcceptorId, Call, Reply, Token};
+use gryadka::caspaxos::{AcceptorId, Call, Event, Reply, Token};
 use rand::Rng;
 
 use super::super::acceptor::Served;
@@ -43,12 +43,25 @@ impl World {
             return Ok(());
         }
         self.note(|_| format!("a{} serves p{asker}: {call:?}", acceptor + 1));
+        self.tell_neighbour(asker, acceptor, &call)?;
         let served = self.acceptors[acceptor].serve(self.flaw, &call, (asker, life, token))?;
         self.on_served(acceptor, served);
         match self.crashes_now() {
             true => self.crash_acceptor_for_a_while(acceptor),
             false => Ok(()),
         }
+    }
+
+    /// The proposer beside an acceptor hears which ballots others ask it for.
+    fn tell_neighbour(&mut self, asker: usize, acceptor: usize, call: &Call) -> Result<(), String> {
+        let neighbour = acceptor % self.proposers.len();
+        let claims = call.request.claims().filter(|_| neighbour != asker);
+        let Some((key, by)) = claims.filter(|_| self.parameters.has_neighbours) else {
+            return Ok(());
+        };
+        self.statistics.overtakings_told += 1;
+        let life = self.proposers[neighbour].life;
+        self.give(neighbour, life, Event::Overtaken { key: key.clone(), by })
     }
 
     /// Whether somebody crashes at this very point.
