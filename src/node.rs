@@ -67,6 +67,8 @@ struct Node {
     /// Its replica, and what is to be said when that was removed.
     replica: Option<(raft::Replica<FjallDisk>, String)>,
     listeners: Vec<Listener>,
+    /// Event loops beside the one that all else is on.
+    arbiters: Vec<Arbiter>,
     load: Option<LoadHandle>,
 }
 
@@ -95,11 +97,12 @@ impl Node {
             let address = start_own_acceptor(deployment, &acceptor.id, &mut database, threads)?;
             peer_state.acceptor = Some((acceptor.id.clone(), address));
         }
-        let (mut services, mut clients) = (Vec::new(), None);
+        let (mut services, mut clients, mut arbiters) = (Vec::new(), None, Vec::new());
         if let Some(proposer) = &actors.proposer {
             let own = peer_state.acceptor.clone();
             let running = start_proposer(deployment, proposer, own, &chaos, threads)?;
             peer_state.overtaken = Some(running.overtaken);
+            arbiters = running.arbiters;
             services.push(running.service.clone());
             if deployment.serving() == Some(Serving::Proposer) {
                 let configuration = Configurations::Acceptors(running.acceptors);
@@ -133,7 +136,8 @@ impl Node {
             listeners.extend(listen_for_clients(deployment, state)?);
         }
         let load = actors.load.as_ref().map(start_load);
-        Ok(Node { name: deployment.node.clone(), services, replica, listeners, load })
+        let name = deployment.node.clone();
+        Ok(Node { name, services, replica, listeners, arbiters, load })
     }
 
     async fn run_until(self, stop: impl Future<Output = &'static str>) {
@@ -168,6 +172,12 @@ impl Node {
         futures::future::join_all(drained).await;
         tokio::time::sleep(FLUSH_PATIENCE).await;
         drop(self.listeners);
+        for arbiter in self.arbiters {
+            arbiter.stop();
+            if arbiter.join().is_err() {
+                log::error!("{}: an event loop panicked", self.name);
+            }
+        }
     }
 }
 

@@ -46,7 +46,7 @@ fn cluster(address: &str, redis: bool) -> serde_json::Value {
         };
         file["proposers"][format!("p{i}")] = json!({
             "node": format!("p{i}"), "acceptors": ["a1", "a2", "a3"],
-            "quorum": { "read": 2, "write": 2 },
+            "quorum": { "read": 2, "write": 2 }, "shards": if i == 2 { 2 } else { 1 },
         });
     }
     file

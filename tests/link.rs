@@ -51,6 +51,7 @@ fn serve(address: SocketAddr) -> (SocketAddr, ServerHandle) {
         cluster: "test".into(),
         node: "p2".into(),
         acceptor: None,
+        overtaken: None,
         replica: Some((2, FakeReplica.start().recipient())),
         chaos: Chaos::default(),
     });

@@ -39,6 +39,7 @@ impl Members {
             file["acceptors"][acceptor] = json!({ "node": node, "storage": { "embedded": {} } });
             file["proposers"][&node] = json!({
                 "node": node, "acceptors": ["a1", "a2", "a3"], "quorum": { "read": 2, "write": 2 },
+                "shards": if node == "p2" { 3 } else { 1 },
             });
         }
         for (port, name) in (8104..).zip(STANDBYS) {

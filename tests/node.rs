@@ -9,7 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Instant;
 
-use support::{Cluster, PATIENCE, Protocol, get, program, put, wait_until};
+use support::{
+    Cluster, PATIENCE, Process, Protocol, form_request, get, program, put, request, wait_until,
+};
 
 on_both_protocols! {
     a_port_that_is_taken_is_named
@@ -119,6 +121,47 @@ fn sigterm_and_ctrl_c_stop_cleanly_and_data_stays(protocol: Protocol) {
         cluster.wait_ready(0);
         assert_eq!(get(&url).text(), round.to_string());
     }
+}
+
+/// A key is always served by the same event loop, all of them stop, and a list
+/// tells the keys of all.
+#[test]
+fn event_loops_share_the_keys_of_a_proposer() {
+    let address = support::own_address();
+    let mut file = deployment(Protocol::Caspaxos, &address);
+    file["actors"]["proposer"]["shards"] = 3.into();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("p1.json"), file.to_string()).unwrap();
+    let start = || {
+        let mut command = Command::new(program("gryadka"));
+        command.current_dir(dir.path()).arg("p1.json");
+        let node = Process::start(&mut command, &dir.path().join("p1.log"));
+        wait_until("it serves", || {
+            request("GET", &format!("http://{address}:8001/readyz"), None)
+                .is_ok_and(|answer| answer.status == 200)
+        });
+        node
+    };
+    let mut node = start();
+    let url = |number: usize| format!("http://{address}:8001/v2/keys/all/{number}");
+    for round in 0..3 {
+        for number in 0..60 {
+            assert!(form_request("PUT", &url(number), &format!("value={round}")).status < 300);
+        }
+    }
+    let shown = get(&format!("http://{address}:8201/debug")).json();
+    let shards = shown["shards"].as_array().unwrap_or_else(|| panic!("{shown}")).clone();
+    let kept: Vec<u64> = shards.iter().map(|each| each["kept"]["keys"].as_u64().unwrap()).collect();
+    assert_eq!((kept.len(), kept.iter().sum::<u64>()), (3, 60), "{shown}");
+    assert!(kept.iter().all(|keys| *keys > 5), "{kept:?}");
+    node.signal("TERM");
+    assert_eq!(node.wait().code(), Some(0), "{}", node.log());
+    assert!(node.log().contains("p1: stopped"), "{}", node.log());
+    let _node = start();
+    let listed = get(&format!("http://{address}:8001/v2/keys/all")).json();
+    let listed = listed["node"]["nodes"].as_array().unwrap();
+    assert_eq!(listed.len(), 60);
+    assert!(listed.iter().all(|each| each["value"] == "2"), "{listed:?}");
 }
 
 fn what_is_under_way_is_answered_before_the_node_stops(protocol: Protocol) {

@@ -23,6 +23,8 @@ use crate::kv::{Command, Key, Refusal};
 #[derive(Clone)]
 pub struct Acceptors {
     proposer: Addr<Proposer>,
+    /// All that share the keys of this node, that one first.
+    shards: Vec<Addr<Proposer>>,
     view: Arc<ProposerView>,
     service: Service,
     collector: CollectorView,
@@ -90,9 +92,17 @@ impl Acceptors {
     /// The size of the pages that acceptors are asked for, in bytes.
     const PAGE_BYTES: u32 = 64 << 10;
 
-    /// A handle. `service` is the proposer's.
-    pub fn new(proposer: Addr<Proposer>, view: Arc<ProposerView>, service: Service) -> Self {
-        Acceptors { proposer, view, service, collector: CollectorView::default() }
+    /// A handle on a proposer, whose view that is, and on those that share the
+    /// keys of its node with it.
+    pub fn new(
+        proposer: Addr<Proposer>,
+        view: Arc<ProposerView>,
+        others: &[Addr<Proposer>],
+    ) -> Self {
+        // What is rescanned is read under the configuration of this view.
+        let service = Service::new(proposer.clone().recipient(), proposer.clone().recipient());
+        let shards = [std::slice::from_ref(&proposer), others].concat();
+        Acceptors { proposer, shards, view, service, collector: CollectorView::default() }
     }
 
     /// How far the collector of this node has come.
@@ -229,11 +239,19 @@ impl Acceptors {
         Ok((keys, end))
     }
 
-    /// What the proposer knows and does; `None` when it has ended.
+    /// What the proposer knows and does, or each of those that share the keys;
+    /// `None` when it has ended.
     pub async fn describe(&self) -> Option<serde_json::Value> {
-        let (answer, description) = oneshot::channel();
-        self.proposer.do_send(Describe { answer });
-        description.await.ok()
+        let mut each = Vec::new();
+        for shard in &self.shards {
+            let (answer, description) = oneshot::channel();
+            shard.do_send(Describe { answer });
+            each.push(description.await.ok()?);
+        }
+        match each.len() {
+            1 => each.pop(),
+            _ => Some(serde_json::json!({ "shards": each })),
+        }
     }
 
     async fn ask(

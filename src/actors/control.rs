@@ -7,7 +7,7 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix::Message;
+use actix::{Message, Recipient};
 use tokio::sync::oneshot;
 
 use super::storage::Storage;
@@ -64,6 +64,16 @@ pub struct Describe {
     /// The description, in fields with names.
     pub answer: oneshot::Sender<serde_json::Value>,
 }
+
+/// Tells a proposer of all that share the keys of its node.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct Siblings(pub Vec<Recipient<Follow>>);
+
+/// Tells a proposer of a configuration that is in force at a sibling.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Follow(pub Configuration);
 
 /// What can be seen of a proposer from any thread.
 pub struct ProposerView {

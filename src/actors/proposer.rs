@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 use tokio::sync::oneshot;
 
 use super::acceptor_link::{AcceptorLink, AcceptorParty, Replies, Ticket};
 use super::alarms::Alarms;
 use super::complaints::Complaints;
-use super::control::{ConfigurationKeeper, ProposerView};
+use super::control::{ConfigurationKeeper, Follow, ProposerView};
 use super::link::{Envelope, Envelopes, Gauge};
 use super::mailbox::once_it_is_empty;
 use super::protocol::{List, Submit};
@@ -55,7 +55,10 @@ pub struct Proposer {
     link_to: LinkTo,
     inquiries: HashMap<u64, oneshot::Sender<Option<Reply>>>,
     operators: HashMap<CommandId, Operator>,
-    keeper: ConfigurationKeeper,
+    /// Those that share the keys of the node with it.
+    siblings: Vec<Recipient<Follow>>,
+    /// One of them keeps the configuration for all.
+    keeper: Option<ConfigurationKeeper>,
     view: Arc<ProposerView>,
     clients: HashMap<CommandId, Client>,
     /// Commands that came since the mailbox was empty.
@@ -77,18 +80,19 @@ pub struct Proposer {
 pub struct Overtaken(pub Vec<(Key, Ballot)>);
 
 /// Makes the link of a proposer to an acceptor.
-pub type LinkTo = Box<dyn Fn(&AcceptorId, Option<&Place>, Addr<Proposer>) -> AcceptorLink>;
+pub type LinkTo = Box<dyn Fn(&AcceptorId, Option<&Place>, Addr<Proposer>) -> AcceptorLink + Send>;
 
 impl Proposer {
-    /// A proposer with a new incarnation.
-    pub fn start(
+    /// A proposer with a new incarnation, on the event loop of an arbiter.
+    pub fn start_on(
+        arbiter: &ArbiterHandle,
         id: ProposerId,
         view: Arc<ProposerView>,
-        keeper: ConfigurationKeeper,
+        keeper: Option<ConfigurationKeeper>,
         link_to: LinkTo,
         nearest: Option<AcceptorId>,
     ) -> Addr<Proposer> {
-        Proposer::create(|ctx| {
+        Proposer::start_in_arbiter(arbiter, move |ctx| {
             let configuration = view.configuration();
             let core = caspaxos::Proposer::new(
                 id,
@@ -104,6 +108,7 @@ impl Proposer {
                 core,
                 inquiries: HashMap::new(),
                 operators: HashMap::new(),
+                siblings: Vec::new(),
                 keeper,
                 view,
                 clients: HashMap::new(),

@@ -8,6 +8,7 @@ use actix::Recipient;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::protocol::{ChangeMembers, Inspect, List, LocalReads, MemberList, MemberView, Submit};
+use super::shards::Shards;
 use super::window::{Place, Window};
 use crate::kv::{Answer, Command, Consistency, Key, Listed, Refusal, Scope, Submission};
 use crate::raft::{ChangeError, Changed, MemberChange};
@@ -25,7 +26,7 @@ struct Places {
 /// at once, and what else it offers.
 #[derive(Clone)]
 pub struct Service {
-    submit: Recipient<Submit>,
+    submit: Shards<Submit>,
     list: Recipient<List>,
     local: Option<Arc<dyn LocalReads>>,
     members: Option<Members>,
@@ -51,10 +52,10 @@ impl Service {
     /// How long a command may take.
     pub const PATIENCE: Duration = Duration::from_secs(3);
 
-    /// The service of a protocol actor.
-    pub fn new(submit: Recipient<Submit>, list: Recipient<List>) -> Self {
+    /// The service of a protocol actor, or of some that share the keys.
+    pub fn new(submit: impl Into<Shards<Submit>>, list: Recipient<List>) -> Self {
         Service {
-            submit,
+            submit: submit.into(),
             list,
             local: None,
             members: None,
@@ -101,7 +102,8 @@ impl Service {
         let permit = self.permit(&self.commands, submission.size_bytes())?;
         let is_read = submission.is_read();
         let (answer, result) = oneshot::channel();
-        self.submit.do_send(Submit { key, submission, patience, answer, permit });
+        let place = key.clone();
+        self.submit.send(&place, Submit { key, submission, patience, answer, permit });
         match result.await {
             Ok(result) => result?.unless_refused(),
             Err(_) if is_read => Err(Refusal::Failed(STOPPED.into())),

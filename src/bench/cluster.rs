@@ -53,6 +53,21 @@ impl fmt::Display for Subject {
     }
 }
 
+/// How large a cluster is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// How many nodes it has.
+    pub nodes: u16,
+    /// How many event loops of a node share the keys, on CASPaxos.
+    pub shards: u16,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape { nodes: 3, shards: 1 }
+    }
+}
+
 /// A cluster that runs.
 pub struct Running {
     subject: Subject,
@@ -81,20 +96,21 @@ impl Running {
     /// all of them serve.
     pub async fn start(
         subject: Subject,
-        nodes: u16,
+        shape: Shape,
         directory: &Path,
     ) -> Result<Running, BenchError> {
         if directory.exists() {
             fs::remove_dir_all(directory).map_err(BenchError::of_file(directory))?;
         }
         fs::create_dir_all(directory).map_err(BenchError::of_file(directory))?;
+        let nodes = shape.nodes;
         let numbers = 1..=nodes;
         let processes = match subject {
             Subject::EtcdV2 | Subject::EtcdV3 => {
                 numbers.clone().map(|number| etcd(number, nodes, directory)).collect()
             }
             Subject::Caspaxos | Subject::Raft | Subject::CaspaxosOnRedis | Subject::Limits => {
-                own(subject, nodes, directory)?
+                own(subject, shape, directory)?
             }
         };
         let urls = numbers.map(|number| url(BASE_PORT + number)).collect();
@@ -249,7 +265,8 @@ async fn succeeds(client: &awc::Client, url: &str) -> bool {
 
 /// Our nodes, as a cluster file with default settings describes them, and the
 /// Redis servers that they need.
-fn own(subject: Subject, nodes: u16, directory: &Path) -> Result<Vec<Process>, BenchError> {
+fn own(subject: Subject, shape: Shape, directory: &Path) -> Result<Vec<Process>, BenchError> {
+    let Shape { nodes, shards } = shape;
     let mut file = json!({ "cluster": "bench", "nodes": {} });
     let acceptors: Vec<String> = (1..=nodes).map(|number| format!("a{number}")).collect();
     for number in 1..=nodes {
@@ -272,7 +289,7 @@ fn own(subject: Subject, nodes: u16, directory: &Path) -> Result<Vec<Process>, B
         let quorum = nodes / 2 + 1;
         file["proposers"][format!("p{number}")] = json!({
             "node": name, "id": number, "acceptors": acceptors,
-            "quorum": { "read": quorum, "write": quorum },
+            "quorum": { "read": quorum, "write": quorum }, "shards": shards,
         });
     }
     let path = directory.join("cluster.json");

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::fill::fill;
 use super::numbers::{median, short};
 use super::picture::{self, Panel};
-use super::table::{CONNECTIONS, KEYS, NODES, VALUE_BYTES};
-use super::{BenchError, Figure, Load, Running, Subject, Work};
+use super::table::{CONNECTIONS, KEYS, VALUE_BYTES};
+use super::{BenchError, Figure, Load, Running, Shape, Subject, Work};
 
 /// What grows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,12 +27,34 @@ pub enum Dimension {
     ValueBytes,
     /// How many nodes the cluster has.
     Nodes,
+    /// How many event loops of a node share the keys; on CASPaxos alone.
+    Shards,
 }
 
 impl Dimension {
     /// All of them.
-    pub const ALL: [Dimension; 4] =
-        [Dimension::Connections, Dimension::Keys, Dimension::ValueBytes, Dimension::Nodes];
+    pub const ALL: [Dimension; 5] = [
+        Dimension::Connections,
+        Dimension::Keys,
+        Dimension::ValueBytes,
+        Dimension::Nodes,
+        Dimension::Shards,
+    ];
+
+    /// On what it is measured.
+    fn subjects(self) -> &'static [Subject] {
+        match self {
+            Dimension::Shards => &SUBJECTS[..1],
+            Dimension::Connections | Dimension::Keys | Dimension::ValueBytes | Dimension::Nodes => {
+                &SUBJECTS
+            }
+        }
+    }
+
+    /// Whether each of its points needs a cluster of its own.
+    fn is_of_the_cluster(self) -> bool {
+        matches!(self, Dimension::Nodes | Dimension::Shards)
+    }
 
     /// Where it is measured.
     fn points(self) -> &'static [u64] {
@@ -41,6 +63,7 @@ impl Dimension {
             Dimension::Keys => &[1_000, 100_000, 1_000_000],
             Dimension::ValueBytes => &[100, 1_024, 65_536],
             Dimension::Nodes => &[3, 5, 7],
+            Dimension::Shards => &[1, 2],
         }
     }
 }
@@ -52,6 +75,7 @@ impl fmt::Display for Dimension {
             Dimension::Keys => "keys",
             Dimension::ValueBytes => "bytes of a value",
             Dimension::Nodes => "nodes",
+            Dimension::Shards => "shards",
         })
     }
 }
@@ -94,11 +118,12 @@ const SUBJECTS: [Subject; 3] = [Subject::Caspaxos, Subject::Raft, Subject::EtcdV
 /// Measures durable writes of one node along each dimension.
 pub async fn measure_growth(options: &GrowthOptions) -> Result<Growth, BenchError> {
     let mut growth = Growth::default();
-    let steps = options.rounds * options.dimensions.len() * SUBJECTS.len();
+    let curves: usize = options.dimensions.iter().map(|each| each.subjects().len()).sum();
+    let steps = options.rounds * curves;
     let progress = ProgressBar::new(steps as u64).with_message("curves");
     for _ in 0..options.rounds {
         for dimension in &options.dimensions {
-            for subject in SUBJECTS {
+            for &subject in dimension.subjects() {
                 growth.measure(*dimension, subject, options).await?;
                 progress.inc(1);
             }
@@ -119,13 +144,18 @@ impl Growth {
         let mut cluster = None;
         let mut filled = 0;
         for &at in dimension.points() {
-            let nodes = if dimension == Dimension::Nodes { at as u16 } else { NODES };
+            let mut shape = Shape::default();
+            match dimension {
+                Dimension::Nodes => shape.nodes = at as u16,
+                Dimension::Shards => shape.shards = at as u16,
+                Dimension::Connections | Dimension::Keys | Dimension::ValueBytes => {}
+            }
             // A cluster serves all points of a curve, but those of its own size.
             let cluster = match &mut cluster {
-                Some(running) if dimension != Dimension::Nodes => running,
+                Some(running) if !dimension.is_of_the_cluster() => running,
                 each => {
                     *each = None;
-                    each.insert(Running::start(subject, nodes, &directory).await?)
+                    each.insert(Running::start(subject, shape, &directory).await?)
                 }
             };
             let leader = cluster.leader().await;
@@ -144,7 +174,7 @@ impl Growth {
                     (filled, load.keys) = (at, at);
                 }
                 Dimension::ValueBytes => load.value_bytes = at as usize,
-                Dimension::Nodes => {}
+                Dimension::Nodes | Dimension::Shards => {}
             }
             // A server that is warm, and values of that size.
             let warm_up = Load { duration: Duration::from_secs(1), ..load.clone() };
@@ -191,12 +221,13 @@ impl Growth {
     pub fn markdown(&self) -> String {
         let mut text = String::new();
         for dimension in self.dimensions() {
-            let heads = SUBJECTS.map(|subject| format!(" {subject} PUT/s | p99 ms | errors |"));
-            text += &format!("| {dimension} |{}\n", heads.concat());
-            text += &format!("|---|{}\n", "---|".repeat(3 * SUBJECTS.len()));
+            let subjects = dimension.subjects();
+            let head = |subject: &Subject| format!(" {subject} PUT/s | p99 ms | errors |");
+            text += &format!("| {dimension} |{}\n", subjects.iter().map(head).collect::<String>());
+            text += &format!("|---|{}\n", "---|".repeat(3 * subjects.len()));
             for &at in dimension.points() {
                 text += &format!("| {at} |");
-                for subject in SUBJECTS {
+                for &subject in subjects {
                     let show = |what: fn(&Figure) -> f64| {
                         self.median(dimension, at, subject, what).map_or("-".into(), short)
                     };
@@ -222,7 +253,7 @@ impl Growth {
         let panel = |dimension: Dimension| Panel {
             title: format!("PUT/s by {dimension}"),
             ticks: dimension.points().iter().map(u64::to_string).collect(),
-            curves: SUBJECTS.map(|subject| curve(dimension, subject)).into(),
+            curves: dimension.subjects().iter().map(|subject| curve(dimension, *subject)).collect(),
         };
         picture::draw(&self.dimensions().map(panel).collect::<Vec<Panel>>())
             .map_err(|error| BenchError::Picture(error.to_string()))

@@ -14,7 +14,7 @@ mod soak;
 mod table;
 mod wrk;
 
-pub use cluster::{Running, Subject};
+pub use cluster::{Running, Shape, Subject};
 pub use error::BenchError;
 pub use growth::{Dimension, Growth, GrowthOptions, measure_growth};
 pub use soak::{Soak, SoakOptions, soak};

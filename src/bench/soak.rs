@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::fill::fill;
 use super::numbers::short;
-use super::table::{CONNECTIONS, NODES, VALUE_BYTES};
-use super::{BenchError, Figure, Load, Running, Subject, Work};
+use super::table::{CONNECTIONS, VALUE_BYTES};
+use super::{BenchError, Figure, Load, Running, Shape, Subject, Work};
 
 /// How long, and what.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub async fn soak(options: &SoakOptions) -> Result<Soak, BenchError> {
     let subject = options.subject;
     let directory = options.directory.join("cluster");
-    let cluster = Running::start(subject, NODES, &directory).await?;
+    let cluster = Running::start(subject, Shape::default(), &directory).await?;
     let leader = cluster.leader().await;
     let load = Load {
         work: Work::Put,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::fill::fill;
 use super::limits::Limits;
 use super::numbers::{median, short};
-use super::{BenchError, Load, Running, Subject, Work};
+use super::{BenchError, Load, Running, Shape, Subject, Work};
 use crate::actors::LoadGenerator;
 use crate::client::Endpoint;
 use crate::perseus::load::LoadPlan;
@@ -76,7 +76,7 @@ pub(super) const KEYS: u64 = 1_000;
 const HOT_KEYS: u64 = 9;
 pub(super) const VALUE_BYTES: usize = 100;
 const PERSEUS_CONNECTIONS: usize = 10;
-pub(super) const NODES: u16 = 3;
+
 /// Measures everything.
 pub async fn measure(options: &Options) -> Result<Table, BenchError> {
     let mut table = Table::default();
@@ -129,7 +129,7 @@ impl Table {
         options: &Options,
     ) -> Result<(), BenchError> {
         let directory = options.directory.join("cluster");
-        let cluster = Running::start(subject, NODES, &directory).await?;
+        let cluster = Running::start(subject, Shape::default(), &directory).await?;
         let leader = cluster.leader().await;
         let (one, all) = (&cluster.urls[leader..=leader], &cluster.urls[..]);
         let run = async |load: Load<'_>| load.run(subject, &directory).await;
@@ -170,7 +170,7 @@ impl Table {
         options: &Options,
     ) -> Result<(), BenchError> {
         let directory = options.directory.join("cluster");
-        let mut cluster = Running::start(subject, NODES, &directory).await?;
+        let mut cluster = Running::start(subject, Shape::default(), &directory).await?;
         let leader = cluster.leader().await;
         let one = cluster.urls[leader..=leader].to_vec();
         let before = largest(&cluster)?;

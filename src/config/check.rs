@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::num::NonZeroU32;
 
 use super::deployment::{
     AcceptorPlace, AcceptorRef, Deployment, LoadActor, ProposerActor, QuorumSizes, Serving,
@@ -21,6 +22,7 @@ impl Deployment {
         if let Some(proposer) = &self.actors.proposer {
             check_acceptors("actors.proposer.acceptors", &proposer.acceptors)?;
             check_quorum("actors.proposer.quorum", &proposer.configuration(), proposer.quorum)?;
+            check_shards("actors.proposer.shards", proposer.shards)?;
             self.check_places(proposer)?;
         }
         if let Some(raft) = &self.actors.raft {
@@ -231,6 +233,16 @@ pub(super) fn check_quorum(
         | UnsafeConfiguration::Mismatch { .. }
         | UnsafeConfiguration::Hidden { .. } => Problem::at(path, problem.to_string()),
     })
+}
+
+pub(super) fn check_shards(path: &str, shards: NonZeroU32) -> Result<(), Problem> {
+    let most = ProposerActor::MOST_SHARDS;
+    match shards.get() <= most {
+        true => Ok(()),
+        false => {
+            Err(Problem::at(path, format!("{shards} event loops are too many; use 1 to {most}")))
+        }
+    }
 }
 
 fn check_load(load: &LoadActor) -> Result<(), Problem> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::address::RedisAddress;
@@ -149,6 +150,7 @@ fn demo_file(base_port: u16, nodes: u16, data_root: &Path) -> ClusterFile {
             home: ProposerHome::Node(name.clone()),
             acceptors: acceptors.clone(),
             quorum: QuorumSizes { read: majority, write: majority },
+            shards: NonZeroU32::MIN,
         };
         (name, fields)
     };

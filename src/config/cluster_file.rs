@@ -105,6 +105,7 @@ pub(super) struct ProposerFields {
     pub home: ProposerHome,
     pub acceptors: Vec<String>,
     pub quorum: QuorumSizes,
+    pub shards: NonZeroU32,
 }
 
 /// Where a proposer runs.
@@ -125,6 +126,7 @@ struct RawProposer {
     port: Option<Port>,
     acceptors: Vec<String>,
     quorum: QuorumSizes,
+    shards: Option<NonZeroU32>,
 }
 
 impl TryFrom<RawProposer> for ProposerFields {
@@ -139,7 +141,13 @@ impl TryFrom<RawProposer> for ProposerFields {
             }
             _ => return Err("a proposer needs either node, or port (with host or without)"),
         };
-        Ok(ProposerFields { id: raw.id, home, acceptors: raw.acceptors, quorum: raw.quorum })
+        Ok(ProposerFields {
+            id: raw.id,
+            home,
+            acceptors: raw.acceptors,
+            quorum: raw.quorum,
+            shards: raw.shards.unwrap_or(NonZeroU32::MIN),
+        })
     }
 }
 

@@ -177,12 +177,23 @@ pub struct ProposerActor {
     pub acceptors: Vec<AcceptorRef>,
     /// How many of them must agree.
     pub quorum: QuorumSizes,
+    /// How many event loops share its keys, 1 to 16; 1 unless given. More pay
+    /// where cores are idle.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub shards: NonZeroU32,
     /// How it collects the registers of deleted keys.
     #[serde(default, skip_serializing_if = "CollectionSettings::is_default")]
     pub collection: CollectionSettings,
 }
 
+fn is_one(number: &NonZeroU32) -> bool {
+    *number == NonZeroU32::MIN
+}
+
 impl ProposerActor {
+    /// The most event loops that share the keys.
+    pub(super) const MOST_SHARDS: u32 = 16;
+
     /// The configuration that the cluster starts with: both phases ask the
     /// same acceptors, `read` of them must promise and `write` must accept.
     pub fn configuration(&self) -> Configuration {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use super::address::{HttpUrl, RedisAddress};
-use super::check::claim;
+use super::check::{check_shards, claim};
 use super::check_raft::check_settings;
 use super::cluster_file::{
     AcceptorFields, ClusterFile, LoadFields, NodeFields, ProposerFields, ProposerHome,
@@ -232,8 +232,9 @@ fn place_proposers(
         let path = format!("proposers.{name}.node");
         known_node(nodes, path.clone(), &node)?;
         let acceptors = acceptor_refs(&name, &node, &proposer.acceptors, acceptors, nodes)?;
-        let quorum = proposer.quorum;
-        let actor = ProposerActor { id, acceptors, quorum, collection };
+        let (quorum, shards) = (proposer.quorum, proposer.shards);
+        check_shards(&format!("proposers.{name}.shards"), shards)?;
+        let actor = ProposerActor { id, acceptors, quorum, shards, collection };
         let deployment = known_node(nodes, path.clone(), &node)?;
         if deployment.actors.proposer.replace(actor).is_some() {
             let other = &paths.proposer[&node];

@@ -2,6 +2,7 @@
 //! Redis, no name but an id.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -66,6 +67,7 @@ pub(super) fn read_proposer(text: &[u8]) -> Result<Deployment, Problem> {
         id: given.id,
         acceptors,
         quorum,
+        shards: NonZeroU32::MIN,
         collection: CollectionSettings::default(),
     };
     check_quorum("quorum", &proposer.configuration(), quorum)?;

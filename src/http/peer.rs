@@ -10,7 +10,7 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::Semaphore;
 
 use super::body;
-use crate::actors::{Acceptor, Chaos, Overtaken, Serve, ServeReplica, Toward};
+use crate::actors::{Acceptor, Chaos, Overtaken, Serve, ServeReplica, Shards, Toward};
 use crate::caspaxos::{AcceptorId, Call};
 use crate::raft::ReplicaId;
 use crate::transport::{
@@ -31,7 +31,7 @@ pub struct PeerState {
     /// The acceptor of the node, if it runs one.
     pub acceptor: Option<(AcceptorId, Addr<Acceptor>)>,
     /// Its proposer, if it runs one, which is told what others ask for.
-    pub overtaken: Option<Recipient<Overtaken>>,
+    pub overtaken: Option<Shards<Overtaken>>,
     /// The replica of the node, if it runs one.
     pub replica: Option<(ReplicaId, Recipient<ServeReplica>)>,
     /// What becomes of the replies.
@@ -107,13 +107,10 @@ fn serve(
 }
 
 /// Lets the proposer of this node know which ballots another one asks for.
-fn tell_of(calls: &[Call], proposer: Option<&Recipient<Overtaken>>) {
+fn tell_of(calls: &[Call], proposer: Option<&Shards<Overtaken>>) {
     let Some(proposer) = proposer else { return };
     let claims = calls.iter().filter_map(|call| call.request.claims());
-    let ballots: Vec<_> = claims.map(|(key, ballot)| (key.clone(), ballot)).collect();
-    if !ballots.is_empty() {
-        proposer.do_send(Overtaken(ballots));
-    }
+    proposer.send_each(claims.map(|(key, ballot)| (key.clone(), ballot)), Overtaken);
 }
 
 /// The way of replies back to a node.

@@ -8,12 +8,13 @@ use super::StartError;
 use super::database::NodeDatabase;
 use crate::actors::{
     Acceptor, AcceptorLink, AcceptorParty, Acceptors, Chaos, Collector, ConfigurationKeeper,
-    Destination, Link, LinkTo, Overtaken, Post, Proposer, ProposerView, Service, Storage,
+    Destination, Link, LinkTo, Overtaken, Post, Proposer, ProposerView, Service, Shards, Siblings,
+    Storage,
 };
 use crate::caspaxos::{AcceptorId, Configuration, Place};
 use crate::config::{AcceptorPlace, AcceptorRef, Deployment, ProposerActor, RedisAddress};
 use crate::store::{EmbeddedStore, Identity, RedisError, RedisStore, read_configuration};
-use actix::{Actor, Addr, Recipient};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use rand::seq::IndexedRandom;
 
 /// Starts the acceptor of this node.
@@ -50,7 +51,9 @@ pub struct Running {
     /// For operators.
     pub acceptors: Acceptors,
     /// Who is to know what others ask the acceptor of this node for.
-    pub overtaken: Recipient<Overtaken>,
+    pub overtaken: Shards<Overtaken>,
+    /// The event loops of all shards but the first.
+    pub arbiters: Vec<Arbiter>,
 }
 
 /// Starts a proposer, with the configuration that it knew last.
@@ -72,7 +75,6 @@ pub fn start_proposer(
     // Where it has none of its own, any will do, not the same for all proposers.
     let any = || configuration.prepare.acceptors.choose(&mut rand::rng()).cloned();
     let nearest = own.as_ref().map(|(id, _)| id.clone()).or_else(any);
-    let view = ProposerView::new(configuration);
     let links = Links {
         cluster: deployment.cluster.clone(),
         node: deployment.node.clone(),
@@ -80,14 +82,29 @@ pub fn start_proposer(
         founding: founding.places,
         chaos: chaos.clone(),
     };
-    let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
-    let address = Proposer::start(proposer.id, view.clone(), keeper, link_to, nearest);
-    let service = Service::new(address.clone().recipient(), address.clone().recipient());
-    let overtaken = address.clone().recipient();
-    let acceptors = Acceptors::new(address, view, service.clone());
+    let start = |arbiter: &ArbiterHandle, view, keeper| {
+        let (links, nearest) = (links.clone(), nearest.clone());
+        let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
+        Proposer::start_on(arbiter, proposer.id, view, keeper, link_to, nearest)
+    };
+    let view = ProposerView::new(configuration.clone());
+    let first = start(&Arbiter::current(), view.clone(), Some(keeper));
+    // To other nodes each of them is a proposer of its own.
+    let arbiters: Vec<Arbiter> = (1..proposer.shards.get()).map(|_| Arbiter::new()).collect();
+    let others = arbiters
+        .iter()
+        .map(|arbiter| start(&arbiter.handle(), ProposerView::new(configuration.clone()), None));
+    let shards: Vec<Addr<Proposer>> = std::iter::once(first.clone()).chain(others).collect();
+    for shard in &shards {
+        let siblings = shards.iter().filter(|other| *other != shard);
+        shard.do_send(Siblings(siblings.map(|other| other.clone().recipient()).collect()));
+    }
+    let service = Service::new(Shards::of(&shards), first.clone().recipient());
+    let overtaken = Shards::of(&shards);
+    let acceptors = Acceptors::new(first, view, &shards[1..]);
     let status = acceptors.collector().clone();
     actix::spawn(Collector::new(acceptors.clone(), proposer.collection, status).run());
-    Ok(Running { service, acceptors, overtaken })
+    Ok(Running { service, acceptors, overtaken, arbiters })
 }
 
 /// An unsafe server is the operator's business; one that is away may come back.
@@ -128,6 +145,7 @@ fn founding(deployment: &Deployment, proposer: &ProposerActor) -> Configuration 
 }
 
 /// How a proposer reaches acceptors.
+#[derive(Clone)]
 struct Links {
     cluster: String,
     node: String,

@@ -299,7 +299,8 @@ impl Cluster {
     }
 }
 
-/// An acceptor and a proposer on each node.
+/// An acceptor and a proposer on each node; the second one's keys are shared by
+/// two event loops.
 fn add_caspaxos(file: &mut serde_json::Value, count: usize) {
     let majority = count / 2 + 1;
     let acceptors: Vec<String> = (1..=count).map(|i| format!("a{i}")).collect();
@@ -310,6 +311,7 @@ fn add_caspaxos(file: &mut serde_json::Value, count: usize) {
         file["proposers"][&node] = serde_json::json!({
             "node": node, "acceptors": acceptors,
             "quorum": { "read": majority, "write": majority },
+            "shards": if i == 2 { 2 } else { 1 },
         });
     }
 }

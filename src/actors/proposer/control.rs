@@ -3,24 +3,30 @@
 use actix::{Context, Handler};
 use serde_json::{Map, Value, json};
 
-use super::super::control::{Collect, Describe, Inquire, Reconfigure};
+use super::super::control::{Collect, Describe, Follow, Inquire, Reconfigure, Siblings};
 use super::{Envelope, Envelopes, Operator, Proposer, Ticket};
 use crate::caspaxos::{
-    AcceptorId, Call, Collected, CommandId, Configuration, Epoch, Event, ReconfigurationError,
+    AcceptorId, Call, Collected, CommandId, Configuration, Epoch, Event, Fence,
+    ReconfigurationError,
 };
 
 impl Proposer {
     pub(super) fn configured(&mut self, configuration: Configuration, ctx: &Context<Self>) {
-        log::info!(
-            "configuration {} is in force: accepts by {} of {:?}, promises by {} of {:?}",
-            configuration.epoch.0,
-            configuration.accept.size,
-            configuration.accept.acceptors,
-            configuration.prepare.size,
-            configuration.prepare.acceptors,
-        );
         self.link(&configuration, ctx);
-        self.keeper.keep(configuration.clone());
+        for sibling in &self.siblings {
+            sibling.do_send(Follow(configuration.clone()));
+        }
+        if let Some(keeper) = &self.keeper {
+            log::info!(
+                "configuration {} is in force: accepts by {} of {:?}, promises by {} of {:?}",
+                configuration.epoch.0,
+                configuration.accept.size,
+                configuration.accept.acceptors,
+                configuration.prepare.size,
+                configuration.prepare.acceptors,
+            );
+            keeper.keep(configuration.clone());
+        }
         self.view.set(configuration);
     }
 
@@ -46,8 +52,12 @@ impl Proposer {
         result: Result<Epoch, ReconfigurationError>,
     ) {
         if let Some(Operator::OfStep(answer)) = self.operators.remove(&id) {
+            let tell = move || drop(answer.send(result));
             // What is in force is on the disk before the operator hears of it.
-            self.keeper.then(move || drop(answer.send(result)));
+            match &self.keeper {
+                Some(keeper) => keeper.then(tell),
+                None => tell(),
+            }
         }
     }
 
@@ -100,6 +110,24 @@ impl Handler<Inquire> for Proposer {
         let (epoch, age) = (self.core.configuration().epoch, self.core.age());
         let call = Call { epoch, age, request };
         self.links[&to].do_send(Envelopes::from(Envelope { ticket: Ticket::Inquiry(id), call }));
+    }
+}
+
+impl Handler<Siblings> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, Siblings(siblings): Siblings, _: &mut Context<Self>) {
+        self.siblings = siblings;
+    }
+}
+
+impl Handler<Follow> for Proposer {
+    type Result = ();
+
+    fn handle(&mut self, Follow(configuration): Follow, ctx: &mut Context<Self>) {
+        let (epoch, configuration) = (configuration.epoch, Some(configuration));
+        let fence = Fence { epoch, configuration, ..Fence::default() };
+        self.handle_events([Event::Told(fence)], ctx);
     }
 }
 

@@ -85,7 +85,7 @@ enum Instead {
         #[structopt(long, default_value = "4s", parse(try_from_str = parse_duration), value_name = "TIME")]
         duration: Duration,
         /// What grows, separated by commas, of: connections, keys, value-bytes,
-        /// nodes; all of them when it is not given
+        /// nodes, shards; all of them when it is not given
         #[structopt(long, use_delimiter = true, value_name = "DIMENSIONS")]
         dimensions: Vec<Dimension>,
         /// Draws the curves there

@@ -269,6 +269,10 @@ fn what_a_node_refuses_has_a_path_in_the_cluster() {
                 "proposers.p2.quorum.write: 4 is more than the 3 acceptors; use 1 to 3",
             ),
             (
+                &[("/proposers/p2/shards", Some(json!(17)))],
+                "proposers.p2.shards: 17 event loops are too many; use 1 to 16",
+            ),
+            (
                 &[("/proposers/p3/quorum/write", Some(json!(1)))],
                 "proposers.p3.quorum: read 1 and write 1 need not meet among 2 acceptors; read + write must be greater than 2",
             ),

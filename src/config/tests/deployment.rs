@@ -149,6 +149,10 @@ fn fields_are_explained() {
             ),
             (&[("/node", None)], "missing field `node`; add it…"),
             (
+                &[("/actors/proposer/shards", Some(json!(0)))],
+                "actors.proposer.shards: invalid value: integer `0`, expected a whole number, 1 or more…",
+            ),
+            (
                 &[("/actors/proposer/quorum", None)],
                 "actors.proposer: missing field `quorum`; add it…",
             ),
