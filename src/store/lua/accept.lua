@@ -23,7 +23,9 @@ if below(promise, ballot) then
   promise = ballot
 end
 redis.call('HSET', KEYS[1], 'promise', promise, 'accepted', ballot, 'value', value)
-redis.call('ZADD', KEYS[2], 0, key)
+if accepted == ZERO then
+  redis.call('ZADD', KEYS[2], 0, key)
+end
 if ARGV[7] == 'live' then
   redis.call('ZREM', KEYS[4], key)
 else

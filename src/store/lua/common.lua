@@ -15,7 +15,8 @@ local ZERO = '00000000000000000000|                |0000000000000000'
 local ZERO_DIGITS = '00000000000000000000'
 
 -- True when a sorts below b, byte by byte. Lua's own < asks the locale, in which
--- the letters of a proposer's name may sort otherwise.
+-- the letters of a proposer's name may sort otherwise; the digits before them
+-- sort alike in all, and mostly decide.
 local function below(a, b)
   if #a ~= #b then
     error('damaged: cannot compare "' .. a .. '" with "' .. b .. '"')
@@ -23,7 +24,12 @@ local function below(a, b)
   if a == b then
     return false
   end
-  for at = 1, #a do
+  local digits = #ZERO_DIGITS
+  local x, y = string.sub(a, 1, digits), string.sub(b, 1, digits)
+  if x ~= y then
+    return x < y
+  end
+  for at = digits + 1, #a do
     local x, y = string.byte(a, at), string.byte(b, at)
     if x ~= y then
       return x < y
