@@ -172,11 +172,12 @@ impl Node {
         futures::future::join_all(drained).await;
         tokio::time::sleep(FLUSH_PATIENCE).await;
         drop(self.listeners);
-        for arbiter in self.arbiters {
+        for arbiter in &self.arbiters {
             arbiter.stop();
-            if arbiter.join().is_err() {
-                log::error!("{}: an event loop panicked", self.name);
-            }
+        }
+        for arbiter in self.arbiters {
+            // One that panics ends the process.
+            let _ = arbiter.join();
         }
     }
 }

@@ -123,8 +123,8 @@ fn sigterm_and_ctrl_c_stop_cleanly_and_data_stays(protocol: Protocol) {
     }
 }
 
-/// A key is always served by the same event loop, all of them stop, and a list
-/// tells the keys of all.
+/// A key is always served by the same event loop, and a list tells the keys of
+/// all.
 #[test]
 fn event_loops_share_the_keys_of_a_proposer() {
     let address = support::own_address();

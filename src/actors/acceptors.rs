@@ -23,7 +23,7 @@ use crate::kv::{Command, Key, Refusal};
 #[derive(Clone)]
 pub struct Acceptors {
     proposer: Addr<Proposer>,
-    /// All that share the keys of this node, that one first.
+    /// All that share the keys of this node; that one is the first.
     shards: Vec<Addr<Proposer>>,
     view: Arc<ProposerView>,
     service: Service,
@@ -92,16 +92,12 @@ impl Acceptors {
     /// The size of the pages that acceptors are asked for, in bytes.
     const PAGE_BYTES: u32 = 64 << 10;
 
-    /// A handle on a proposer, whose view that is, and on those that share the
-    /// keys of its node with it.
-    pub fn new(
-        proposer: Addr<Proposer>,
-        view: Arc<ProposerView>,
-        others: &[Addr<Proposer>],
-    ) -> Self {
+    /// A handle on proposers that share the keys of a node, one at least; the view
+    /// is that of the first, the service that of all.
+    pub fn new(shards: Vec<Addr<Proposer>>, view: Arc<ProposerView>, service: Service) -> Self {
+        let proposer = shards[0].clone();
         // What is rescanned is read under the configuration of this view.
-        let service = Service::new(proposer.clone().recipient(), proposer.clone().recipient());
-        let shards = [std::slice::from_ref(&proposer), others].concat();
+        let service = service.through(proposer.clone().recipient());
         Acceptors { proposer, shards, view, service, collector: CollectorView::default() }
     }
 
@@ -239,8 +235,8 @@ impl Acceptors {
         Ok((keys, end))
     }
 
-    /// What the proposer knows and does, or each of those that share the keys;
-    /// `None` when it has ended.
+    /// What the proposer knows and does; where some share the keys, the first, and
+    /// in `shards` all of them. `None` when it has ended.
     pub async fn describe(&self) -> Option<serde_json::Value> {
         let mut each = Vec::new();
         for shard in &self.shards {
@@ -248,10 +244,11 @@ impl Acceptors {
             shard.do_send(Describe { answer });
             each.push(description.await.ok()?);
         }
-        match each.len() {
-            1 => each.pop(),
-            _ => Some(serde_json::json!({ "shards": each })),
+        let mut shown = each[0].clone();
+        if each.len() > 1 {
+            shown["shards"] = each.into();
         }
+        Some(shown)
     }
 
     async fn ask(

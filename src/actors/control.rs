@@ -66,7 +66,7 @@ pub struct Describe {
 }
 
 /// Tells a proposer of all that share the keys of its node.
-#[derive(Message, Clone)]
+#[derive(Message)]
 #[rtype(result = "()")]
 pub struct Siblings(pub Vec<Recipient<Follow>>);
 

@@ -1,12 +1,13 @@
 //! The actors of a node, and the threads they run on.
 //!
 //! The protocol actors (proposer, links, acceptor) share the node's main
-//! arbiter: a message between them is a push onto a queue, never a system
-//! call. The storage thread is the only place that blocks, on fsync or on
-//! Redis. HTTP workers are threads of their own and send messages in.
+//! arbiter with the HTTP listeners: a message between them is a push onto a
+//! queue, never a system call. The storage thread is the only place that blocks,
+//! on fsync or on Redis. A proposer with [`Shards`] has an arbiter, and links, for
+//! each but the first.
 //!
 //! ```text
-//!  HTTP worker ── Submit ──▶ Proposer ── Envelopes ──▶ Link ── batch ──▶ peer's
+//!  HTTP handler ─ Submit ──▶ Proposer ── Envelopes ──▶ Link ── batch ──▶ peer's
 //!       ▲                        │ ▲                    │                acceptor
 //!       └──────── answer ────────┘ └────── Replies ─────┤
 //!                                                       └── Serve ──▶ Acceptor

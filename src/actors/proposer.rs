@@ -90,16 +90,11 @@ impl Proposer {
         view: Arc<ProposerView>,
         keeper: Option<ConfigurationKeeper>,
         link_to: LinkTo,
-        nearest: Option<AcceptorId>,
+        settings: Settings,
     ) -> Addr<Proposer> {
         Proposer::start_in_arbiter(arbiter, move |ctx| {
             let configuration = view.configuration();
-            let core = caspaxos::Proposer::new(
-                id,
-                configuration.clone(),
-                Settings { nearest, ..Settings::default() },
-                rand::random(),
-            );
+            let core = caspaxos::Proposer::new(id, configuration.clone(), settings, rand::random());
             let mut proposer = Proposer {
                 links: HashMap::new(),
                 gauges: BTreeMap::new(),

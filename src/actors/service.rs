@@ -67,6 +67,11 @@ impl Service {
         }
     }
 
+    /// The same, but that this actor serves all keys.
+    pub fn through(&self, submit: Recipient<Submit>) -> Self {
+        Service { submit: submit.into(), ..self.clone() }
+    }
+
     /// Serves stale reads from here; without it they are linearizable.
     pub fn with_local(self, local: Arc<dyn LocalReads>) -> Self {
         Service { local: Some(local), ..self }

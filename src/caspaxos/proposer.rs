@@ -1,4 +1,4 @@
-//! The proposer: events in, effects out, all keys of one node.
+//! The proposer: events in, effects out, all keys that it is asked for.
 //!
 //! Per key there is at most one round at a time. Commands that arrive while
 //! it runs wait, and the next round applies all of them in order (rule 9).

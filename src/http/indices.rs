@@ -1,8 +1,13 @@
 //! Where an answer stands in the order of changes, as etcd's headers say it.
 
 use actix_web::HttpResponseBuilder;
+use actix_web::http::header::HeaderName;
 
 use crate::kv::{Answer, Listed, LogPosition};
+
+const ETCD_INDEX: HeaderName = HeaderName::from_static("x-etcd-index");
+const RAFT_INDEX: HeaderName = HeaderName::from_static("x-raft-index");
+const RAFT_TERM: HeaderName = HeaderName::from_static("x-raft-term");
 
 /// Where an answer stands; the default is that of a request that asked nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,9 +21,9 @@ pub struct Indices {
 impl Indices {
     /// Puts the headers on a response.
     pub fn put_on(self, response: &mut HttpResponseBuilder) {
-        response.insert_header(("X-Etcd-Index", self.index));
+        response.insert_header((ETCD_INDEX, self.index));
         if let Some(LogPosition { index, term }) = self.position {
-            response.insert_header(("X-Raft-Index", index)).insert_header(("X-Raft-Term", term));
+            response.insert_header((RAFT_INDEX, index)).insert_header((RAFT_TERM, term));
         }
     }
 }

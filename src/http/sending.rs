@@ -24,7 +24,7 @@ const SMALL_BYTES: usize = 16 << 10;
 /// The body of an answer; it gives its place back when it has left the node.
 pub struct Sending {
     bytes: Bytes,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Sending {
@@ -37,7 +37,7 @@ impl Sending {
                 Some(permit.map_err(|_| Refusal::Overloaded)?)
             }
         };
-        Ok(Sending { bytes, _permit: permit })
+        Ok(Sending { bytes, permit })
     }
 }
 
@@ -46,6 +46,11 @@ impl MessageBody for Sending {
 
     fn size(&self) -> BodySize {
         BodySize::Sized(self.bytes.len() as u64)
+    }
+
+    /// What does not count goes as it is.
+    fn try_into_bytes(self) -> Result<Bytes, Sending> {
+        if self.permit.is_none() { Ok(self.bytes) } else { Err(self) }
     }
 
     /// Hands over piece by piece, so that most of it waits here, counted, and

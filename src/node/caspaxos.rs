@@ -11,7 +11,7 @@ use crate::actors::{
     Destination, Link, LinkTo, Overtaken, Post, Proposer, ProposerView, Service, Shards, Siblings,
     Storage,
 };
-use crate::caspaxos::{AcceptorId, Configuration, Place};
+use crate::caspaxos::{AcceptorId, Configuration, Place, Settings};
 use crate::config::{AcceptorPlace, AcceptorRef, Deployment, ProposerActor, RedisAddress};
 use crate::store::{EmbeddedStore, Identity, RedisError, RedisStore, read_configuration};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
@@ -82,15 +82,23 @@ pub fn start_proposer(
         founding: founding.places,
         chaos: chaos.clone(),
     };
+    let shards = proposer.shards.get();
+    let settings = Settings::default();
+    let settings =
+        Settings { nearest, kept_bytes: settings.kept_bytes / shards as usize, ..settings };
     let start = |arbiter: &ArbiterHandle, view, keeper| {
-        let (links, nearest) = (links.clone(), nearest.clone());
+        let links = links.clone();
         let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
-        Proposer::start_on(arbiter, proposer.id, view, keeper, link_to, nearest)
+        Proposer::start_on(arbiter, proposer.id, view, keeper, link_to, settings.clone())
     };
     let view = ProposerView::new(configuration.clone());
     let first = start(&Arbiter::current(), view.clone(), Some(keeper));
     // To other nodes each of them is a proposer of its own.
-    let arbiters: Vec<Arbiter> = (1..proposer.shards.get()).map(|_| Arbiter::new()).collect();
+    let arbiters = (1..shards).map(|_| Arbiter::try_new()).collect::<io::Result<Vec<Arbiter>>>();
+    let arbiters = arbiters.map_err(|error| StartError::Thread {
+        of: "an event loop of the proposer".into(),
+        error,
+    })?;
     let others = arbiters
         .iter()
         .map(|arbiter| start(&arbiter.handle(), ProposerView::new(configuration.clone()), None));
@@ -99,9 +107,9 @@ pub fn start_proposer(
         let siblings = shards.iter().filter(|other| *other != shard);
         shard.do_send(Siblings(siblings.map(|other| other.clone().recipient()).collect()));
     }
-    let service = Service::new(Shards::of(&shards), first.clone().recipient());
+    let service = Service::new(Shards::of(&shards), first.recipient());
     let overtaken = Shards::of(&shards);
-    let acceptors = Acceptors::new(first, view, &shards[1..]);
+    let acceptors = Acceptors::new(shards, view, service.clone());
     let status = acceptors.collector().clone();
     actix::spawn(Collector::new(acceptors.clone(), proposer.collection, status).run());
     Ok(Running { service, acceptors, overtaken, arbiters })

@@ -62,6 +62,7 @@ fn every_seed_is_linearizable_and_goes_on_after_faults() {
     let paths = [
         ("rounds of one trip", seen.rounds_of_one_trip),
         ("rounds of two trips", seen.rounds_of_two_trips),
+        ("ballots that neighbours were told of", seen.overtakings_told),
         ("reads without a write", seen.reads_without_write),
         ("attempts settled as included", seen.settled_as_included),
         ("attempts settled as excluded", seen.settled_as_excluded),

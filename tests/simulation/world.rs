@@ -327,7 +327,11 @@ impl World {
         // Without an incarnation of its own a proposer repeats its ballots.
         let drawn = self.random.random();
         let seed = if self.flaw.reuses_ballots() { self.seed } else { drawn };
-        let id = format!("p{index}").parse().expect("it is a short name");
+        // In some seeds two share an id, as event loops of one node do: only their
+        // incarnations differ.
+        let are_siblings = self.seed.is_multiple_of(3) && !self.flaw.reuses_ballots();
+        let number = if are_siblings { index / 2 } else { index };
+        let id = format!("p{number}").parse().expect("it is a short name");
         // In half of the seeds, each begins with an acceptor of its own.
         let acceptors = &self.parameters.configuration.prepare.acceptors;
         let nearest = acceptors[index % acceptors.len()].clone();

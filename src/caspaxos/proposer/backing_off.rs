@@ -56,8 +56,9 @@ impl Proposer {
         self.wait(now, key, work, effects);
     }
 
-    /// A quorum has answered, the last of it after this time. What was waited for
-    /// others does not count (as in Karn's algorithm, RFC 6298 section 3).
+    /// A quorum has answered, the last of it this long after it was asked. What was
+    /// waited for others does not count (as in Karn's algorithm, RFC 6298 section
+    /// 3); that an accept waited for company does.
     pub(super) fn note_round_trip(&mut self, took: Duration) {
         self.round_trip = (self.round_trip * 7 + took) / 8;
         self.round_trip = self.round_trip.max(self.settings.round_trip);
