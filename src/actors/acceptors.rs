@@ -22,8 +22,7 @@ use crate::kv::{Command, Key, Refusal};
 /// A handle on a proposer and, through it, on its acceptors.
 #[derive(Clone)]
 pub struct Acceptors {
-    proposer: Addr<Proposer>,
-    /// All that share the keys of this node; that one is the first.
+    /// All that share the keys of this node; the first one does what is asked.
     shards: Vec<Addr<Proposer>>,
     view: Arc<ProposerView>,
     service: Service,
@@ -95,10 +94,9 @@ impl Acceptors {
     /// A handle on proposers that share the keys of a node, one at least; the view
     /// is that of the first, the service that of all.
     pub fn new(shards: Vec<Addr<Proposer>>, view: Arc<ProposerView>, service: Service) -> Self {
-        let proposer = shards[0].clone();
         // What is rescanned is read under the configuration of this view.
-        let service = service.through(proposer.clone().recipient());
-        Acceptors { proposer, shards, view, service, collector: CollectorView::default() }
+        let service = service.through(shards[0].clone().recipient());
+        Acceptors { shards, view, service, collector: CollectorView::default() }
     }
 
     /// How far the collector of this node has come.
@@ -118,7 +116,7 @@ impl Acceptors {
     ) -> Result<Epoch, ReconfigurationError> {
         let (answer, result) = oneshot::channel();
         let patience = Self::STEP_PATIENCE;
-        self.proposer.do_send(Reconfigure { step, patience, answer });
+        self.first().do_send(Reconfigure { step, patience, answer });
         result.await.unwrap_or(Err(ReconfigurationError::Unknown))
     }
 
@@ -126,7 +124,7 @@ impl Acceptors {
     pub async fn collect(&self, keys: Vec<Key>, patience: Duration) -> Collected {
         let left = keys.len();
         let (answer, result) = oneshot::channel();
-        self.proposer.do_send(Collect { keys, patience, answer });
+        self.first().do_send(Collect { keys, patience, answer });
         result.await.unwrap_or(Collected { removed: 0, left })
     }
 
@@ -251,6 +249,10 @@ impl Acceptors {
         Some(shown)
     }
 
+    fn first(&self) -> &Addr<Proposer> {
+        &self.shards[0]
+    }
+
     async fn ask(
         &self,
         to: AcceptorId,
@@ -263,7 +265,7 @@ impl Acceptors {
             tries.next()?;
             let (answer, reply) = oneshot::channel();
             let (to, place, request) = (to.clone(), place.clone(), request.clone());
-            self.proposer.do_send(Inquire { to, place, request, answer });
+            self.first().do_send(Inquire { to, place, request, answer });
             match timeout(patience, reply).await.ok()?.ok()? {
                 // The proposer follows the fence, so the next try may pass it.
                 Some(Reply::Fenced(_)) if !tries.is_empty() => {}
