@@ -131,10 +131,10 @@ pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
     let result = Database::builder(directory)
         // Blocks and filters: a small server's hot registers are in memtables.
         .cache_size(16 << 20)
-        // It flushes and compacts by turns. Of several, fjall keeps the first for
-        // flushes, and while another compacts, that one hands what else is to be
-        // compacted round and round, which takes a core.
-        .worker_threads(1)
+        // One flushes while the other compacts; more would only take cores
+        // away from the thread that serves. With a single one, which flushes and
+        // compacts by turns, journals once piled up without bound.
+        .worker_threads(2)
         // Two journals of the 64 MiB that fjall allocates each: bounds the
         // disk that is taken and the time that a recovery takes.
         .max_journaling_size(128 << 20)
