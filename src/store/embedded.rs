@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, PersistMode};
 
 use super::embedded_batch::{Batch, Changes};
-use super::embedded_open::{self, Acceptor, Identity, OpenError, STANDING, open_database};
+use super::embedded_open::{self, Acceptor, Identity, NEWEST, OpenError, STANDING, open_database};
 use super::{AcceptorStore, StoreError, encoding};
 use crate::caspaxos::acceptor::Register;
 use crate::caspaxos::{Call, Reply, Request};
@@ -103,6 +103,9 @@ impl EmbeddedStore {
                 false => batch.remove(&self.acceptor.dead, key.as_str()),
             }
         }
+        if !changes.dead.is_empty() {
+            batch.insert(&self.acceptor.dead, NEWEST, "");
+        }
         if let Some(standing) = &changes.standing {
             batch.insert(&self.acceptor.meta, STANDING, encoding::encode(standing));
         }
@@ -126,5 +129,40 @@ impl AcceptorStore for EmbeddedStore {
         // After a failed fsync nobody knows what is on the disk, and a second
         // fsync would report success for pages that the first one dropped.
         self.serve_calls(calls).inspect_err(|error| self.broken = Some(error.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caspaxos::{AcceptorId, Age, Ballot, Epoch, Value};
+    use crate::kv::{Key, Record};
+
+    #[test]
+    fn the_list_of_the_dead_keeps_a_table_when_nobody_is_dead() {
+        let directory = tempfile::tempdir().unwrap();
+        let identity = Identity { cluster: "test".into(), acceptor: AcceptorId("a1".into()) };
+        let mut store = EmbeddedStore::open(directory.path(), identity).unwrap();
+        let ballot = |counter| Ballot { counter, proposer: "p1".parse().unwrap(), ..Ballot::ZERO };
+        let record = Record { value: Some("v".into()), created_index: 1, modified_index: 1 };
+        let value = Value { record, ..Value::default() };
+        for round in 0..10 {
+            for number in 0..20 {
+                let key = Key::try_from(format!("{number}-{round}").as_str()).unwrap();
+                let (ballot, next) = (ballot(1), ballot(2));
+                let prepare = Request::Prepare { key: key.clone(), ballot };
+                let accept = Request::Accept { key, ballot, value: value.clone(), next };
+                for request in [prepare, accept] {
+                    let call = Call { epoch: Epoch::default(), age: Age::default(), request };
+                    store.serve(&[call]).unwrap();
+                }
+            }
+            store.acceptor.dead.rotate_memtable_and_wait().unwrap();
+        }
+        store.acceptor.dead.major_compact().unwrap();
+        assert!(store.acceptor.dead.table_count() > 0);
+        let call = Call { epoch: Epoch::default(), age: Age::default(), request: Request::Status };
+        let replies = store.serve(&[call]).unwrap();
+        assert!(matches!(&replies[..], [Reply::Status(status)] if status.dead == 0));
     }
 }

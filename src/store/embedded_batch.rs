@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 
-use super::embedded_open::Acceptor;
+use super::embedded_open::{Acceptor, NEWEST};
 use super::page::{self, PageBuilder};
 use super::{StoreError, encoding};
 use crate::caspaxos::acceptor::{self, Register, Step};
@@ -101,7 +101,11 @@ impl<'a> Batch<'a> {
 
     /// Of the registers it counts those before the batch.
     fn status(&self) -> Result<AcceptorStatus, StoreError> {
-        let dead = self.acceptor.dead.len();
+        let keyspace = &self.acceptor.dead;
+        let dead = keyspace.len().and_then(|all| {
+            let besides = usize::from(keyspace.contains_key(NEWEST)?);
+            Ok(all.saturating_sub(besides))
+        });
         let dead = dead.map_err(|error| unreadable(self.directory, "", error))?;
         Ok(AcceptorStatus {
             fence: self.standing.fence.clone(),

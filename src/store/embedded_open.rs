@@ -132,8 +132,7 @@ pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
         // Blocks and filters: a small server's hot registers are in memtables.
         .cache_size(16 << 20)
         // One flushes while the other compacts; more would only take cores
-        // away from the thread that serves. With a single one, which flushes and
-        // compacts by turns, journals once piled up without bound.
+        // away from the thread that serves.
         .worker_threads(2)
         // Two journals of the 64 MiB that fjall allocates each: bounds the
         // disk that is taken and the time that a recovery takes.
@@ -250,6 +249,13 @@ pub struct Acceptor {
     /// Where it stands towards the cluster.
     pub standing: Standing,
 }
+
+/// What [`Acceptor::dead`] holds besides keys, none of which begins so; written
+/// with each of its changes. fjall keeps a journal until the tables of every
+/// keyspace are as new as what the journal holds of it. Removals leave the
+/// tables when these are compacted, and journals would then be kept until the
+/// list changes again, which may be never.
+pub const NEWEST: &[u8] = b"\xff";
 
 /// Where [`Acceptor::meta`] keeps the standing.
 pub const STANDING: &str = "standing";
