@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use gryadka::kv::{Command, Key, Scope};
 use gryadka::raft::{
-    Blocking, Job, Jobs, LogStore, Runtime, Snapshots, StateMachine, Store, Types,
+    Blocking, Entry, Job, Jobs, LogId, LogStore, Request, Runtime, Snapshots, StateMachine, Store,
+    Types,
 };
 use gryadka::store::{Disk, FjallDisk, MemoryDisk, ReplicaIdentity, open_database};
-use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{EntryPayload, StorageError};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 /// Makes stores on new disks.
@@ -59,4 +61,40 @@ fn on_fjall() {
         let identity = ReplicaIdentity { cluster: "test".into(), id: 1 };
         FjallDisk::open(open_database(path).unwrap(), path, identity).unwrap()
     });
+}
+
+/// fjall keeps a journal until the tables of each keyspace are as new as what the
+/// journal holds of it: without a table, journals pile up for as long as the log
+/// grows and no record changes.
+#[test]
+fn a_state_whose_records_are_all_deleted_keeps_a_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open_database(directory.path()).unwrap();
+    let identity = ReplicaIdentity { cluster: "test".into(), id: 1 };
+    let disk = FjallDisk::open(database.clone(), directory.path(), identity).unwrap();
+    let mut store = Store::open(disk, None).unwrap();
+    let state = database.keyspace("raft_state_0", fjall::KeyspaceCreateOptions::default).unwrap();
+    let mut index = 0;
+    let mut entry = |key: &str, command| {
+        index += 1;
+        let request = Request::new(Key::try_from(key).unwrap(), Command::into(command));
+        (
+            Entry {
+                log_id: LogId::new_term_index(1, index),
+                payload: EntryPayload::Normal(request),
+            },
+            None,
+        )
+    };
+    for _ in 0..10 {
+        let entries = ["a", "b"]
+            .into_iter()
+            .flat_map(|key| [entry(key, Command::Set("v".into())), entry(key, Command::Delete)]);
+        let (done, _) = oneshot::channel();
+        store.run(vec![Job::Apply(entries.collect(), done)]).unwrap();
+        state.rotate_memtable_and_wait().unwrap();
+    }
+    state.major_compact().unwrap();
+    assert!(state.table_count() > 0);
+    assert!(store.state().list("", Scope::All).unwrap().records.is_empty());
 }

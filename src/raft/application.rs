@@ -144,7 +144,10 @@ impl<'a, D: Disk> Application<'a, D> {
             let row = Row::Record(key.clone()).to_bytes();
             match record.is_live() {
                 true => writes.put(space, row, encode(record)),
-                false => writes.remove(space, row),
+                false => {
+                    writes.remove(space, row);
+                    writes.put(space, Row::Newest.to_bytes(), encode(&()));
+                }
             }
         }
         self.memories.write_to(&mut writes);
@@ -241,8 +244,9 @@ mod tests {
         }
         let (view, _) = state.view();
         assert_eq!(records(&view, 0, "").count(), 0);
-        // The memory, and its place on the ring: all of it goes into snapshots.
-        assert_eq!(Rows::all(&view, 0).count(), 3);
+        // The memory, its place on the ring, how many turns there were, and that
+        // something was deleted: all of it goes into snapshots.
+        assert_eq!(Rows::all(&view, 0).count(), 4);
         let before = state.hash().unwrap();
         assert_eq!(before.keys, 0);
         replica.ask("c", Command::Delete);
@@ -254,6 +258,8 @@ mod tests {
         let mut replica = Replica::new();
         replica.ask("", Command::Add(1));
         replica.ask("", Command::Delete);
-        assert_eq!(Rows::all(&replica.state().view().0, 0).count(), 0);
+        let rows: Result<Vec<_>, _> = Rows::all(&replica.state().view().0, 0).collect();
+        let rows: Vec<_> = rows.unwrap().into_iter().map(|(row, _)| row).collect();
+        assert_eq!(rows, [Row::Newest.to_bytes()]);
     }
 }

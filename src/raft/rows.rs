@@ -27,6 +27,11 @@ pub enum Row {
     Turns,
     /// Which absent key stands on a place of the ring.
     Place(u64),
+    /// Nothing: it is written with each deletion of a record. The embedded store
+    /// keeps a journal until the tables are as new as what it holds of them, and
+    /// deletions leave the tables: after a last one, journals would pile up for as
+    /// long as the log grows and no record changes.
+    Newest,
 }
 
 impl Row {
@@ -37,6 +42,8 @@ impl Row {
             Row::Memory(key) => [&[MEMORY], key.as_str().as_bytes()].concat().into(),
             Row::Turns => Bytes::from_static(&[PLACE]),
             Row::Place(place) => [&[PLACE], place.to_be_bytes().as_slice()].concat().into(),
+            // A place is longer.
+            Row::Newest => Bytes::from_static(&[PLACE, PLACE]),
         }
     }
 
@@ -47,6 +54,7 @@ impl Row {
             Row::Memory(key) => format!("the memory of key {key:?}"),
             Row::Turns => "the number of turns of the ring of absent keys".into(),
             Row::Place(place) => format!("place {place} of the ring of absent keys"),
+            Row::Newest => "the mark of the newest deletion".into(),
         };
         StoreError::Broken { path: "the state".into(), why: format!("{what} is damaged: {why}") }
     }
@@ -59,9 +67,15 @@ mod tests {
     #[test]
     fn records_come_first_and_rows_differ() {
         let highest = Key::try_from("\u{10ffff}").unwrap();
-        let rows = [Row::Record(highest.clone()), Row::Memory(highest), Row::Turns, Row::Place(0)];
+        let rows = [
+            Row::Record(highest.clone()),
+            Row::Memory(highest),
+            Row::Turns,
+            Row::Place(0),
+            Row::Place(0xff << 56),
+        ];
         let bytes = rows.map(|row| row.to_bytes());
         assert!(&bytes[0][..] < AFTER_RECORDS && AFTER_RECORDS <= &bytes[1][..]);
-        assert!(bytes[1] < bytes[2] && bytes[2] < bytes[3]);
+        assert!(bytes.is_sorted() && !bytes.contains(&Row::Newest.to_bytes()));
     }
 }

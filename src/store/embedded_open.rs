@@ -132,7 +132,10 @@ pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
         // Blocks and filters: a small server's hot registers are in memtables.
         .cache_size(16 << 20)
         // One flushes while the other compacts; more would only take cores
-        // away from the thread that serves.
+        // away from the thread that serves. A single one could wait for itself for
+        // ever: to flush what it has rotated it sends itself a message, and its
+        // queue is full when a compaction took long, since each commit over a full
+        // memtable asks for a rotation.
         .worker_threads(2)
         // Two journals of the 64 MiB that fjall allocates each: bounds the
         // disk that is taken and the time that a recovery takes.
