@@ -24,6 +24,9 @@ pub struct Application<'a, D> {
     pub members: Arc<Members>,
     /// Whether that has changed.
     pub are_members_changed: bool,
+    /// Whether a record was deleted, be it created anew since: what is stored must
+    /// not depend on which entries are applied together.
+    has_deleted: bool,
     /// The records that changed; later entries see them.
     records: BTreeMap<Key, Record>,
     /// Records as they were before.
@@ -46,6 +49,7 @@ impl<'a, D: Disk> Application<'a, D> {
             applied: summary.applied,
             members: summary.members,
             are_members_changed: false,
+            has_deleted: false,
             records: BTreeMap::new(),
             known,
             memories: Memories::new(disk, summary.generation, ABSENT_KEYS),
@@ -106,6 +110,7 @@ impl<'a, D: Disk> Application<'a, D> {
             self.applied.changes += 1;
             // Indices grow over all keys, so that nothing needs a tombstone.
             let is_live = outcome.after.is_live();
+            self.has_deleted |= !is_live;
             let record = if is_live { outcome.after.clone() } else { Record::default() };
             self.records.insert(key.clone(), record);
         }
@@ -144,11 +149,11 @@ impl<'a, D: Disk> Application<'a, D> {
             let row = Row::Record(key.clone()).to_bytes();
             match record.is_live() {
                 true => writes.put(space, row, encode(record)),
-                false => {
-                    writes.remove(space, row);
-                    writes.put(space, Row::Newest.to_bytes(), encode(&()));
-                }
+                false => writes.remove(space, row),
             }
+        }
+        if self.has_deleted {
+            writes.put(space, Row::Newest.to_bytes(), encode(&()));
         }
         self.memories.write_to(&mut writes);
         writes
