@@ -1,4 +1,5 @@
-//! openraft's own tests of a log and a state machine, on both disks.
+//! openraft's own tests of a log and a state machine, on both disks, and one of what
+//! the embedded one needs.
 
 use std::path::Path;
 
