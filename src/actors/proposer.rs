@@ -39,7 +39,9 @@ enum Operator {
 struct ListingUnderWay {
     listing: Listing,
     answer: oneshot::Sender<Result<Listed, Refusal>>,
-    /// When it is given up.
+    /// How long the next page may take.
+    patience: Duration,
+    /// When it is given up, unless a page comes before.
     deadline: Duration,
     #[expect(dead_code, reason = "it is only held")]
     permit: Permit,
@@ -216,7 +218,7 @@ impl Proposer {
         while let Some(ticket) = self.alarms.take_due(now) {
             match ticket {
                 Ticket::Round(token) => events.push(Event::TimerFired { token }),
-                Ticket::Listing(id) => self.end_listing(id, ListingError::NoQuorum),
+                Ticket::Listing(id) => self.give_up_listing(id, now),
                 // Whoever asks has patience of his own.
                 Ticket::Inquiry(_) => {}
             }
@@ -248,6 +250,17 @@ impl Proposer {
         true
     }
 
+    /// Ends a listing of which no page has come in time.
+    fn give_up_listing(&mut self, id: u64, now: Duration) {
+        match self.listings.get(&id) {
+            Some(under_way) if under_way.deadline > now => {
+                self.alarms.set(under_way.deadline, Ticket::Listing(id));
+            }
+            Some(_) => self.end_listing(id, ListingError::NoQuorum),
+            None => {}
+        }
+    }
+
     fn end_listing(&mut self, id: u64, error: ListingError) {
         if let Some(under_way) = self.listings.remove(&id) {
             let _ = under_way.answer.send(Err(error.into()));
@@ -255,6 +268,7 @@ impl Proposer {
     }
 
     fn on_listed(&mut self, id: u64, from: &AcceptorId, reply: Option<Reply>) {
+        let now = self.now();
         let Some(under_way) = self.listings.get_mut(&id) else { return };
         // Anything else is no answer to a listing.
         let page = match reply {
@@ -267,7 +281,12 @@ impl Proposer {
                 let Some(done) = self.listings.remove(&id) else { return };
                 let _ = done.answer.send(Ok(listed(done.listing)));
             }
-            Ok(Some(call)) => self.ask_for_page(from, id, call),
+            // Nobody waits for it any more.
+            Ok(_) if under_way.answer.is_closed() => drop(self.listings.remove(&id)),
+            Ok(Some(call)) => {
+                under_way.deadline = now + under_way.patience;
+                self.ask_for_page(from, id, call);
+            }
             Ok(None) => {}
         }
     }
@@ -352,7 +371,7 @@ impl Handler<List> for Proposer {
         let listing =
             Listing::new(self.core.configuration().clone(), self.core.age(), prefix, scope);
         let deadline = self.now() + patience;
-        self.start_listing(ListingUnderWay { listing, answer, deadline, permit }, ctx);
+        self.start_listing(ListingUnderWay { listing, answer, patience, deadline, permit }, ctx);
     }
 }
 

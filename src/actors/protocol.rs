@@ -35,7 +35,7 @@ pub struct List {
     pub prefix: String,
     /// Every record, or whether there is one.
     pub scope: Scope,
-    /// How long the client waits.
+    /// How long the client waits while nothing of it comes.
     pub patience: Duration,
     /// The way back.
     pub answer: oneshot::Sender<Result<Listed, Refusal>>,

@@ -49,7 +49,7 @@ impl Service {
     pub const MAX_COMMANDS: usize = 4096;
     /// Listings under way at once: each may hold tens of MiB.
     pub const MAX_LISTINGS: usize = 4;
-    /// How long a command may take.
+    /// How long a command may take, and each page of a listing.
     pub const PATIENCE: Duration = Duration::from_secs(3);
 
     /// The service of a protocol actor, or of some that share the keys.
