@@ -57,13 +57,31 @@ fn growth_is_measured_beside_etcd_and_drawn() {
     let svg_path = svg.to_str().expect("a plain path");
     let arguments =
         ["growth", "--rounds", "1", "--duration", "1s", "--dimensions", "nodes", "--svg", svg_path];
-    let (table, points) = measured(&arguments, directory.path());
+    let (table, growth) = measured(&arguments, directory.path());
     for nodes in ["| 3 |", "| 5 |", "| 7 |"] {
         assert!(table.lines().any(|line| line.starts_with(nodes)), "{table}");
     }
-    assert_eq!(points.as_array().map(Vec::len), Some(9), "{points}");
+    assert_eq!(growth["points"].as_array().map(Vec::len), Some(9), "{growth}");
     let svg = fs::read_to_string(svg).unwrap();
     assert!(svg.contains("PUT/s by nodes") && svg.contains("etcd v2"), "{svg}");
+}
+
+#[test]
+fn a_curve_that_breaks_off_leaves_the_others_alone() {
+    let _held = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut bench = Command::new(program("gryadka-bench"));
+    bench.args(["growth", "--rounds", "1", "--duration", "1s", "--dimensions", "nodes"]);
+    // There is neither wrk nor etcd.
+    bench.arg("--directory").arg(directory.path().join("cluster")).env("PATH", directory.path());
+    let output = bench.output().expect("it runs");
+    let (said, complaint) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+    for subject in ["CASPaxos", "Raft", "etcd v2"] {
+        assert!(said.contains(&format!("{subject} by nodes broke off: ")), "{said}");
+    }
+    let complaint = String::from_utf8_lossy(&complaint);
+    assert!(complaint.contains("3 of the curves broke off"), "{complaint}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

@@ -7,9 +7,7 @@ use gryadka::actors::{
     Acceptor, AcceptorLink, AcceptorParty, Chaos, Destination, LinkTo, Proposer, ProposerView,
     Service, Shards, Storage,
 };
-use gryadka::caspaxos::{
-    AcceptorId, Call, Configuration, Epoch, ProposerId, Reply, Request, Settings,
-};
+use gryadka::caspaxos::{AcceptorId, Call, Configuration, Epoch, Reply, Request, Settings};
 use gryadka::kv::{Command, Consistency, Key, Refusal};
 use gryadka::store::{AcceptorStore, MemoryStore, StoreError};
 
@@ -48,7 +46,7 @@ fn service(per_page: Duration) -> Service {
     let view = ProposerView::new(Configuration::uniform(Epoch(1), &[id], 1, 1));
     let (arbiter, id) = (Arbiter::current(), "p1".parse().unwrap());
     let proposer = Proposer::start_on(&arbiter, id, view, None, link_to, Settings::default());
-    Service::new(Shards::of(&[proposer.clone()]), proposer.recipient())
+    Service::new(Shards::of(std::slice::from_ref(&proposer)), proposer.recipient())
 }
 
 async fn list(service: &Service) -> Result<usize, Refusal> {

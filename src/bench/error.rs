@@ -47,13 +47,18 @@ pub enum BenchError {
     #[error("not one of the requests to {0} succeeded")]
     NoSuccess(String),
     /// Keys that were to be there are not.
-    #[error("{failed} of the writes to {url} failed")]
+    #[error("PUT {url} failed {attempts} times, the last time with: {why}")]
     NotFilled {
-        /// How many of them.
-        failed: usize,
-        /// Whom they were sent to.
+        /// One of them.
         url: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// How the last attempt failed.
+        why: String,
     },
+    /// What was measured has holes.
+    #[error("{0} of the curves broke off")]
+    BrokenOff(usize),
     /// No picture of the figures could be made.
     #[error("the picture cannot be drawn: {0}")]
     Picture(String),

@@ -103,7 +103,18 @@ pub struct GrowthOptions {
 
 /// What came of it.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Growth(Vec<Point>);
+pub struct Growth {
+    points: Vec<Point>,
+    broken_off: Vec<BrokenOff>,
+}
+
+/// Why the rest of a curve is missing.
+#[derive(Debug, Serialize, Deserialize)]
+struct BrokenOff {
+    dimension: Dimension,
+    subject: Subject,
+    why: String,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Point {
@@ -115,8 +126,9 @@ struct Point {
 
 const SUBJECTS: [Subject; 3] = [Subject::Caspaxos, Subject::Raft, Subject::EtcdV2];
 
-/// Measures durable writes of one node along each dimension.
-pub async fn measure_growth(options: &GrowthOptions) -> Result<Growth, BenchError> {
+/// Measures durable writes of one node along each dimension. A curve that breaks
+/// off leaves the others alone: each is minutes of work.
+pub async fn measure_growth(options: &GrowthOptions) -> Growth {
     let mut growth = Growth::default();
     let curves: usize = options.dimensions.iter().map(|each| each.subjects().len()).sum();
     let steps = options.rounds * curves;
@@ -124,13 +136,17 @@ pub async fn measure_growth(options: &GrowthOptions) -> Result<Growth, BenchErro
     for _ in 0..options.rounds {
         for dimension in &options.dimensions {
             for &subject in dimension.subjects() {
-                growth.measure(*dimension, subject, options).await?;
+                if let Err(error) = growth.measure(*dimension, subject, options).await {
+                    progress.suspend(|| log::error!("{subject} by {dimension}: {error}"));
+                    let (dimension, why) = (*dimension, error.to_string());
+                    growth.broken_off.push(BrokenOff { dimension, subject, why });
+                }
                 progress.inc(1);
             }
         }
     }
     progress.finish_and_clear();
-    Ok(growth)
+    growth
 }
 
 impl Growth {
@@ -189,16 +205,16 @@ impl Growth {
         let is_it = |point: &&mut Point| {
             (point.dimension, point.at, point.subject) == (dimension, at, subject)
         };
-        match self.0.iter_mut().find(is_it) {
+        match self.points.iter_mut().find(is_it) {
             Some(point) => point.figures.push(figure),
-            None => self.0.push(Point { dimension, at, subject, figures: vec![figure] }),
+            None => self.points.push(Point { dimension, at, subject, figures: vec![figure] }),
         }
     }
 
     fn point(&self, dimension: Dimension, at: u64, subject: Subject) -> Option<&Point> {
         let is_it =
             |point: &&Point| (point.dimension, point.at, point.subject) == (dimension, at, subject);
-        self.0.iter().find(is_it)
+        self.points.iter().find(is_it)
     }
 
     fn median(
@@ -241,7 +257,18 @@ impl Growth {
             }
             text += "\n";
         }
+        for BrokenOff { dimension, subject, why } in &self.broken_off {
+            text += &format!("{subject} by {dimension} broke off: {why}\n\n");
+        }
         text
+    }
+
+    /// An error when there are holes in it.
+    pub fn check(&self) -> Result<(), BenchError> {
+        match self.broken_off.len() {
+            0 => Ok(()),
+            curves => Err(BenchError::BrokenOff(curves)),
+        }
     }
 
     /// The same as a picture, in SVG.
@@ -261,7 +288,7 @@ impl Growth {
 
     fn dimensions(&self) -> impl Iterator<Item = Dimension> {
         let is_there =
-            |dimension: &Dimension| self.0.iter().any(|point| point.dimension == *dimension);
+            |dimension: &Dimension| self.points.iter().any(|point| point.dimension == *dimension);
         Dimension::ALL.into_iter().filter(is_there)
     }
 }
@@ -287,6 +314,11 @@ mod tests {
         let table = growth.markdown();
         assert!(table.contains("| 3 | - | - | - | 2,000 | 1.50 | 0 | - | - | - |"), "{table}");
         assert!(!table.contains("connections"), "{table}");
+        assert!(growth.check().is_ok());
+        let (dimension, subject) = (Dimension::Nodes, Subject::EtcdV2);
+        growth.broken_off.push(BrokenOff { dimension, subject, why: "no disk".into() });
+        assert!(growth.markdown().ends_with("etcd v2 by nodes broke off: no disk\n\n"));
+        assert!(growth.check().is_err());
         let svg = growth.svg().unwrap();
         for text in ["PUT/s by nodes", "Raft", "3", "5", "7", "2,000"] {
             assert!(svg.contains(&format!("\n{text}\n")), "{text} is not in: {svg}");

@@ -158,13 +158,14 @@ fn main() {
                 dimensions = Dimension::ALL.into();
             }
             let directory = files.directory()?;
-            let growth =
-                measure_growth(&GrowthOptions { rounds, duration, dimensions, directory }).await?;
+            let options = GrowthOptions { rounds, duration, dimensions, directory };
+            let growth = measure_growth(&options).await;
             print!("{}", growth.markdown());
             if let Some(path) = svg {
                 write(&path, &growth.svg()?)?;
             }
-            files.write_json(&growth)
+            files.write_json(&growth)?;
+            growth.check()
         }),
         Some(Instead::Soak { subject, windows, window, keys, files }) => run(async {
             let directory = files.directory()?;
