@@ -136,7 +136,7 @@ pub async fn measure_growth(options: &GrowthOptions) -> Growth {
     for _ in 0..options.rounds {
         for dimension in &options.dimensions {
             for &subject in dimension.subjects() {
-                if let Err(error) = growth.measure(*dimension, subject, options).await {
+                if let Err(error) = growth.measure(*dimension, subject, options, &progress).await {
                     progress.suspend(|| log::error!("{subject} by {dimension}: {error}"));
                     let (dimension, why) = (*dimension, error.to_string());
                     growth.broken_off.push(BrokenOff { dimension, subject, why });
@@ -155,6 +155,7 @@ impl Growth {
         dimension: Dimension,
         subject: Subject,
         options: &GrowthOptions,
+        progress: &ProgressBar,
     ) -> Result<(), BenchError> {
         let directory = options.directory.join("cluster");
         let mut cluster = None;
@@ -196,6 +197,8 @@ impl Growth {
             let warm_up = Load { duration: Duration::from_secs(1), ..load.clone() };
             warm_up.run(subject, &directory).await?;
             let figure = load.run(subject, &directory).await?;
+            let per_second = short(figure.per_second());
+            progress.suspend(|| log::info!("{subject}, {at} {dimension}: {per_second} PUT/s"));
             self.note(dimension, at, subject, figure);
         }
         Ok(())

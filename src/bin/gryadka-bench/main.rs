@@ -9,7 +9,7 @@ use gryadka::bench::{
     soak,
 };
 use gryadka::perseus::parse_duration;
-use gryadka::process::fail;
+use gryadka::process::{fail, start_log};
 use serde::Serialize;
 use structopt::StructOpt;
 use structopt::clap::AppSettings;
@@ -142,7 +142,7 @@ fn write(path: &Path, text: &str) -> Result<(), BenchError> {
 }
 
 fn main() {
-    env_logger::init();
+    start_log();
     let arguments = Arguments::from_args();
     let Arguments { rounds, duration, keys, subjects, files, instead } = arguments;
     match instead {
