@@ -87,17 +87,22 @@ impl Matrix<'_> {
         Messages { sent, dropped, came: count(&shown(to, from), "received") }
     }
 
-    /// The same, once those that are under way have come or are lost: those that
-    /// are missing become no fewer.
+    /// The same, once those that are under way have come or are lost: for as long
+    /// as a call has patience, those that are missing become no fewer.
     fn settled_messages(&self, from: usize, to: usize) -> Messages {
-        let mut messages = self.messages(from, to);
-        wait_until("the messages have come", || {
-            let missing = messages.missing();
-            std::thread::sleep(Duration::from_millis(250));
-            messages = self.messages(from, to);
-            messages.missing() >= missing
-        });
-        messages
+        let mut fewest = i64::MAX;
+        let mut settled_since = Instant::now();
+        loop {
+            let messages = self.messages(from, to);
+            if messages.missing() < fewest {
+                fewest = messages.missing();
+                settled_since = Instant::now();
+            }
+            if settled_since.elapsed() >= CALL_PATIENCE {
+                return messages;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Has a node ask for so much that so many messages go to another one, and
@@ -134,8 +139,9 @@ struct Messages {
 }
 
 impl Messages {
-    fn missing(&self) -> u64 {
-        self.sent.saturating_sub(self.came)
+    /// Fewer than none where some came that were sent under the matrix before.
+    fn missing(&self) -> i64 {
+        self.sent as i64 - self.came as i64
     }
 }
 
@@ -149,6 +155,9 @@ fn post(url: &str) -> Answer {
 }
 
 const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long a node waits for another one's answer at most.
+const CALL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Asks a node for so much that messages flow, but for no more than it can do at
 /// once: what is late on its way looks like lost.
