@@ -195,7 +195,11 @@ impl Growth {
             }
             // A server that is warm, and values of that size.
             let warm_up = Load { duration: Duration::from_secs(1), ..load.clone() };
-            warm_up.run(subject, &directory).await?;
+            match warm_up.run(subject, &directory).await {
+                // That second may go to an election.
+                Ok(_) | Err(BenchError::NoSuccess(_)) => {}
+                Err(error) => return Err(error),
+            }
             let figure = load.run(subject, &directory).await?;
             let per_second = short(figure.per_second());
             progress.suspend(|| log::info!("{subject}, {at} {dimension}: {per_second} PUT/s"));

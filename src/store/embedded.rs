@@ -134,16 +134,87 @@ impl AcceptorStore for EmbeddedStore {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::caspaxos::{AcceptorId, Age, Ballot, Epoch, Value};
     use crate::kv::{Key, Record};
 
+    fn call(request: Request) -> Call {
+        Call { epoch: Epoch::default(), age: Age::default(), request }
+    }
+
+    fn open(directory: &Path) -> EmbeddedStore {
+        let identity = Identity { cluster: "test".into(), acceptor: AcceptorId("a1".into()) };
+        EmbeddedStore::open(directory, identity).unwrap()
+    }
+
+    fn ballot(counter: u64) -> Ballot {
+        Ballot { counter, proposer: "p1".parse().unwrap(), ..Ballot::ZERO }
+    }
+
+    fn key(number: u64) -> Key {
+        Key::try_from(format!("k{number}").as_str()).unwrap()
+    }
+
+    /// The files of large values.
+    fn blobs(directory: &Path) -> Vec<PathBuf> {
+        let keyspaces = std::fs::read_dir(directory.join("keyspaces")).unwrap();
+        let folders = keyspaces.map(|entry| entry.unwrap().path().join("blobs"));
+        let files = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+        files.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn large_values_stay_as_they_are_and_replaced_ones_go() {
+        const KEYS: u64 = 64;
+        const ROUNDS: u64 = 30;
+        const BYTES: usize = 64 << 10;
+        let directory = tempfile::tempdir().unwrap();
+        let value = |number: u64, round: u64| {
+            let value: Bytes = format!("{number} {round} ").repeat(BYTES / 8).into();
+            Record { value: Some(value), created_index: 1, modified_index: 1 }
+        };
+        let mut store = open(directory.path());
+        for round in 0..ROUNDS {
+            for number in 0..KEYS {
+                let value = Value { record: value(number, round), ..Value::default() };
+                let (ballot, next) = (ballot(round + 1), ballot(round + 2));
+                let accept = Request::Accept { key: key(number), ballot, value, next };
+                let replies = store.serve(&[call(accept)]).unwrap();
+                assert_eq!(replies, [Reply::Accepted]);
+            }
+        }
+        drop(store);
+        let kept_bytes: u64 =
+            blobs(directory.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+        let written_bytes = ROUNDS * KEYS * BYTES as u64;
+        assert!(kept_bytes > 0 && kept_bytes < written_bytes / 3, "{kept_bytes}");
+        let mut store = open(directory.path());
+        for number in 0..KEYS {
+            let replies = store.serve(&[call(Request::Read { key: key(number) })]).unwrap();
+            let (accepted, record) = (ballot(ROUNDS), value(number, ROUNDS - 1));
+            assert!(replies == [Reply::WasRead { accepted, record }], "{number}");
+        }
+        // A byte that is another one is told, with the directory.
+        drop(store);
+        for path in blobs(directory.path()) {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.chunks_mut(BYTES / 2).for_each(|chunk| chunk[chunk.len() / 2] ^= 1);
+            std::fs::write(path, bytes).unwrap();
+        }
+        let mut store = open(directory.path());
+        let told = (0..KEYS)
+            .filter_map(|number| store.serve(&[call(Request::Read { key: key(number) })]).err());
+        let told: Vec<String> = told.map(|error| error.to_string()).collect();
+        let name = directory.path().display().to_string();
+        assert!(told.len() > 1 && told.iter().all(|error| error.contains(&name)), "{told:?}");
+    }
+
     #[test]
     fn the_list_of_the_dead_keeps_a_table_when_nobody_is_dead() {
         let directory = tempfile::tempdir().unwrap();
-        let identity = Identity { cluster: "test".into(), acceptor: AcceptorId("a1".into()) };
-        let mut store = EmbeddedStore::open(directory.path(), identity).unwrap();
-        let ballot = |counter| Ballot { counter, proposer: "p1".parse().unwrap(), ..Ballot::ZERO };
+        let mut store = open(directory.path());
         let record = Record { value: Some("v".into()), created_index: 1, modified_index: 1 };
         let value = Value { record, ..Value::default() };
         for round in 0..10 {
@@ -153,16 +224,14 @@ mod tests {
                 let prepare = Request::Prepare { key: key.clone(), ballot };
                 let accept = Request::Accept { key, ballot, value: value.clone(), next };
                 for request in [prepare, accept] {
-                    let call = Call { epoch: Epoch::default(), age: Age::default(), request };
-                    store.serve(&[call]).unwrap();
+                    store.serve(&[call(request)]).unwrap();
                 }
             }
             store.acceptor.dead.rotate_memtable_and_wait().unwrap();
         }
         store.acceptor.dead.major_compact().unwrap();
         assert!(store.acceptor.dead.table_count() > 0);
-        let call = Call { epoch: Epoch::default(), age: Age::default(), request: Request::Status };
-        let replies = store.serve(&[call]).unwrap();
+        let replies = store.serve(&[call(Request::Status)]).unwrap();
         assert!(matches!(&replies[..], [Reply::Status(status)] if status.dead == 0));
     }
 }

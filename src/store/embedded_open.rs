@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
 use super::encoding;
 use crate::caspaxos::{AcceptorId, Standing};
@@ -344,10 +344,21 @@ fn write_owner(database: &Database, facts: &Keyspace, owner: &Owner) -> fjall::R
 
 /// How a keyspace is created that nothing special is known of.
 pub fn keyspace_options() -> KeyspaceCreateOptions {
+    // Large values go to files of their own, of which the tables hold the places:
+    // a compaction need not write them again. A file that is stale by half is
+    // rewritten, so that they take twice their room at most.
+    let large =
+        KvSeparationOptions::default().separation_threshold(LARGE_BYTES).staleness_threshold(0.5);
     // Memory for writes that are not in tables yet; when it is full, the
     // journal behind it can go.
-    KeyspaceCreateOptions::default().max_memtable_size(4 << 20).manual_journal_persist(true)
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(4 << 20)
+        .manual_journal_persist(true)
+        .with_kv_separation(Some(large))
 }
+
+/// The smallest value that is large: two blocks of a table.
+const LARGE_BYTES: u32 = 8 << 10;
 
 fn failed(directory: &Path, what: &str, error: fjall::Error) -> OpenError {
     let why = format!("{what} failed: {error}");
