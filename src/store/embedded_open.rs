@@ -345,8 +345,7 @@ fn write_owner(database: &Database, facts: &Keyspace, owner: &Owner) -> fjall::R
 /// How a keyspace is created that nothing special is known of.
 pub fn keyspace_options() -> KeyspaceCreateOptions {
     // Large values go to files of their own, of which the tables hold the places:
-    // a compaction need not write them again. A file that is stale by half is
-    // rewritten, so that they take twice their room at most.
+    // a compaction need not write them again, unless half of such a file is stale.
     let large =
         KvSeparationOptions::default().separation_threshold(LARGE_BYTES).staleness_threshold(0.5);
     // Memory for writes that are not in tables yet; when it is full, the
