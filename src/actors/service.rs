@@ -51,6 +51,9 @@ impl Service {
     pub const MAX_LISTINGS: usize = 4;
     /// How long a command may take, and each page of a listing.
     pub const PATIENCE: Duration = Duration::from_secs(3);
+    /// What a byte of the value that a command brings adds to that: a disk that is
+    /// busy with others takes long for many of them.
+    const TIME_PER_BYTE: Duration = Duration::from_micros(3);
 
     /// The service of a protocol actor, or of some that share the keys.
     pub fn new(submit: impl Into<Shards<Submit>>, list: Recipient<List>) -> Self {
@@ -93,7 +96,9 @@ impl Service {
         key: Key,
         submission: impl Into<Submission>,
     ) -> Result<Answer, Refusal> {
-        self.submit_within(key, submission, Self::PATIENCE).await
+        let submission = submission.into();
+        let patience = Self::PATIENCE + Self::TIME_PER_BYTE * submission.size_bytes() as u32;
+        self.submit_within(key, submission, patience).await
     }
 
     /// Runs a command that may take this long.

@@ -94,6 +94,11 @@ impl Waiting {
         self.0.is_empty()
     }
 
+    /// What the values take that they bring.
+    pub fn size_bytes(&self) -> usize {
+        self.0.iter().map(|pending| pending.submission.size_bytes()).sum()
+    }
+
     /// True when none of them may change the record.
     pub fn are_reads(&self) -> bool {
         self.0.iter().all(|pending| pending.submission.is_read())

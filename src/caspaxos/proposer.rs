@@ -58,7 +58,7 @@ pub struct Settings {
     /// twice at most, with each round of a key that runs out of time: what is
     /// slow gets no faster by being sent again.
     pub round_timeout: Duration,
-    /// What a byte of the value that is sent adds to that.
+    /// What a byte of the value that is sent, or waits to be, adds to that.
     pub time_per_byte: Duration,
     /// How long a read waits for the rest once a quorum has answered
     /// differently.
@@ -395,6 +395,8 @@ impl Proposer {
         (work.spared, work.asked_spared_at) = (spared, None);
         let value_bytes = match &request {
             Request::Accept { value, .. } => value.size_bytes(),
+            // What a prepare brings back is mostly as large as what will replace
+            // it, and waits behind other such values.
             Request::Prepare { .. }
             | Request::Read { .. }
             | Request::List(_)
@@ -402,7 +404,7 @@ impl Proposer {
             | Request::Enrol { .. }
             | Request::Remove { .. }
             | Request::Wipe
-            | Request::Status => 0,
+            | Request::Status => work.waiting.size_bytes(),
         };
         (work.began_at, work.is_contended) = (now, false);
         work.gives_up_at = now
