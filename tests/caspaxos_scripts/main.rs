@@ -76,7 +76,7 @@ fn who_hears_of_a_change_by_another_takes_two_round_trips() {
 
 #[test]
 fn a_round_has_time_for_the_value_that_waits_for_it() {
-    let time_of_the_first_round = |value: &str| {
+    let time_of_the_first_round = |value: String| {
         let mut p1 = Actor::new("p1", 1);
         p1.submit(1, Command::Set(value.into()));
         while p1.rounds.len() < 2 {
@@ -84,8 +84,8 @@ fn a_round_has_time_for_the_value_that_waits_for_it() {
         }
         p1.now
     };
-    let (small, large) =
-        (time_of_the_first_round("5"), time_of_the_first_round(&"5".repeat(1 << 20)));
+    let small = time_of_the_first_round("5".into());
+    let large = time_of_the_first_round("5".repeat(1 << 20));
     // A microsecond for each byte, as an accept has.
     assert_eq!(large - small, Duration::from_micros((1 << 20) - 1));
 }
