@@ -94,6 +94,14 @@ impl Members {
         let remedy = format!("gryadkactl acceptors wipe CLUSTER.json {acceptor}");
         if may_hold_promises && said.contains(&remedy) {
             assert_eq!(output.status.code(), Some(3), "{said}");
+            let peer = said.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+            let place = format!(r#"{{"id":"{acceptor}","peer":"{peer}"}}"#);
+            let url = format!("{}/acceptors/status", self.cluster.admin_url(0));
+            let shown = request("POST", &url, Some(("application/json", place.as_bytes())));
+            let status = shown.unwrap().json()["status"].clone();
+            // Nothing but promises: it accepted no value.
+            let registers = status["registers"].as_u64().unwrap_or_else(|| panic!("{status}"));
+            assert!(registers > 0 && status["deleted"] == registers, "{status}");
             self.must(&["wipe", acceptor]);
             self.must(&["grow", acceptor]);
         } else {

@@ -109,8 +109,8 @@ mod tests {
         assert!(window.take(1).is_some());
     }
 
-    /// A state of this limit, and what it becomes when so many MiB of values of one
-    /// MiB are given back together that began when it began, after `took`.
+    /// What a state allows, in MiB, once so many values of one MiB were given back
+    /// that began together and took so long.
     fn after(state: &mut State, began: Instant, values: usize, took: Duration) -> f64 {
         state.take(values * MIB);
         (0..values).for_each(|_| state.give_back(MIB, began, began + took));
