@@ -258,6 +258,22 @@ impl Configuration {
         is_same && self.held.is_empty()
     }
 
+    /// A number by which configurations of the same acceptors and quorums are
+    /// told from others: the XXH3 of, for the prepare and then the accept
+    /// phase, the ids in ascending order and the size of the quorum, as
+    /// postcard encodes them. The order of a list, the epoch, the places and
+    /// the quorums that are held do not count. Acceptors store it, so it must
+    /// never change.
+    pub fn digest(&self) -> u64 {
+        let canonical = [&self.prepare, &self.accept].map(|quorum| {
+            let mut ids: Vec<&str> = quorum.acceptors.iter().map(|id| &*id.0).collect();
+            ids.sort_unstable();
+            (ids, quorum.size as u64)
+        });
+        let bytes = postcard::to_stdvec(&canonical).expect("encoding into memory cannot fail");
+        xxhash_rust::xxh3::xxh3_64(&bytes)
+    }
+
     /// Every acceptor of either list, once.
     pub fn acceptors(&self) -> impl Iterator<Item = &AcceptorId> {
         let only_accept =
@@ -322,6 +338,46 @@ mod tests {
             let config = Configuration { epoch: Epoch(1), prepare, accept, held, places };
             assert!(config.validate().is_err(), "{names} {size}");
         }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_acceptors_and_quorums_alone() {
+        let of = |prepare: (&str, usize), accept: (&str, usize)| Configuration {
+            epoch: Epoch(1),
+            prepare: quorum(prepare.0, prepare.1),
+            accept: quorum(accept.0, accept.1),
+            held: Vec::new(),
+            places: BTreeMap::new(),
+        };
+        let three = of(("a b c", 2), ("a b c", 2));
+        // As acceptors have it on their disks.
+        assert_eq!(three.digest(), 731_229_592_947_331_484);
+        let mut elsewhere = of(("c a b", 2), ("b c a", 2));
+        elsewhere.epoch = Epoch(7);
+        elsewhere.held.push(quorum("a b", 1));
+        let place = Place::Peer { url: "http://10.0.0.1:8101".into() };
+        elsewhere.places.insert("a".into(), place);
+        assert_eq!(elsewhere.digest(), three.digest());
+
+        let others = [
+            of(("a b c", 1), ("a b c", 2)),
+            of(("a b c", 2), ("a b c", 1)),
+            of(("a b c", 1), ("a b c", 3)),
+            of(("a b c", 3), ("a b c", 1)),
+            of(("a b", 2), ("a b c", 2)),
+            of(("a b c", 2), ("a b", 2)),
+            of(("a b c d", 2), ("a b c", 2)),
+            of(("a b c", 2), ("a b c d", 2)),
+            of(("a b d", 2), ("a b d", 2)),
+            of(("ab c", 2), ("ab c", 2)),
+            of(("a bc", 2), ("a bc", 2)),
+            of(("abc", 2), ("abc", 2)),
+        ];
+        let mut digests: Vec<u64> = others.iter().map(Configuration::digest).collect();
+        digests.push(three.digest());
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), others.len() + 1, "each has a digest of its own");
     }
 
     fn step(from: u64, prepare: Quorum, accept: Quorum, is_rescanned: bool) -> ConfigurationStep {
