@@ -13,6 +13,7 @@ use gryadka::caspaxos::{
     AcceptorId, Age, Ballot, Call, Configuration, Effect, Epoch, Event, Proposer, ProposerId,
     Reply, Request, Settings, Value,
 };
+use gryadka::identity::ClusterId;
 use gryadka::kv::{Command, Key, Record, apply};
 use gryadka::transport::{Batch, BatchCalls, decode, encode};
 
@@ -75,7 +76,7 @@ fn rounds(criterion: &mut Criterion) {
     let settings = Settings { nearest, ..Settings::default() };
     let configuration = Configuration::uniform(Epoch(1), &acceptors, 2, 2);
     let id = "p1".parse().expect("a name");
-    let mut proposer = Proposer::new(id, configuration, settings, 1);
+    let mut proposer = Proposer::new(id, ClusterId::new(7), configuration, settings, 1);
     let mut count = 0;
     criterion.bench_function("proposer: a change on a kept value", |bencher| {
         bencher.iter(|| {
@@ -93,7 +94,7 @@ fn codec(criterion: &mut Criterion) {
             value: value(),
             next: ballot(9),
         };
-        Call { epoch: Epoch(1), age: Age(0), request }
+        Call { cluster: ClusterId::new(7), epoch: Epoch(1), age: Age(0), request }
     };
     let batch = Batch {
         cluster: "demo".into(),

@@ -6,6 +6,7 @@
 //!
 //! | module | what it knows | what it must not know |
 //! |---|---|---|
+//! | [`identity`] | the id of a cluster | how its founders find each other |
 //! | [`kv`] | commands, records, `apply` | how a record is replicated |
 //! | [`caspaxos`] | ballots, the acceptor step, the proposer | clocks, sockets, disks |
 //! | [`raft`] | replicas: the log, the state machine, who answers what | sockets, actors |
@@ -29,6 +30,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod http;
+pub mod identity;
 pub mod kv;
 pub mod node;
 pub mod perseus;

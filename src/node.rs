@@ -48,8 +48,7 @@ pub fn run(
     let mut threads = Vec::new();
     actix::System::new().block_on(async {
         let node = Node::start(&deployment, &mut threads).await?;
-        node.run_until(stop).await;
-        Ok(())
+        node.run_until(stop).await
     })?;
     // The actors are gone with their system, so the storage threads end.
     for thread in threads {
@@ -105,9 +104,16 @@ impl Node {
             arbiters = running.arbiters;
             services.push(running.service.clone());
             if deployment.serving() == Some(Serving::Proposer) {
-                let configuration = Configurations::Acceptors(running.acceptors);
-                let reads = Consistency::Linearizable;
-                clients = Some((running.service, Protocol::Caspaxos, configuration, reads));
+                clients = Some(ClientState {
+                    service: running.service,
+                    node: deployment.node.clone(),
+                    cluster: deployment.cluster.clone(),
+                    cluster_id: running.cluster,
+                    configuration: Configurations::Acceptors(running.acceptors),
+                    protocol: Protocol::Caspaxos,
+                    v2_reads: Consistency::Linearizable,
+                    chaos: chaos.clone(),
+                });
             }
         }
         let mut replica = None;
@@ -117,22 +123,26 @@ impl Node {
             services.push(running.service.clone());
             replica = Some((running.replica, replica::farewell(deployment, actor)));
             if deployment.serving() == Some(Serving::Raft) {
-                let reads = match actor.settings.v2_default {
-                    ReadDefault::Linearizable => Consistency::Linearizable,
-                    ReadDefault::Stale => Consistency::Stale,
-                };
-                let configuration = Configurations::Fixed(replica::describe(actor));
-                clients = Some((running.service, Protocol::Raft, configuration, reads));
+                clients = Some(ClientState {
+                    service: running.service,
+                    node: deployment.node.clone(),
+                    cluster: deployment.cluster.clone(),
+                    cluster_id: running.cluster,
+                    configuration: Configurations::Fixed(replica::describe(actor)),
+                    protocol: Protocol::Raft,
+                    v2_reads: match actor.settings.v2_default {
+                        ReadDefault::Linearizable => Consistency::Linearizable,
+                        ReadDefault::Stale => Consistency::Stale,
+                    },
+                    chaos: chaos.clone(),
+                });
             }
         }
         let mut listeners = Vec::new();
         if peer_state.acceptor.is_some() || peer_state.replica.is_some() {
             listeners.extend(listen_for_peers(deployment, peer_state)?);
         }
-        if let Some((service, protocol, configuration, v2_reads)) = clients {
-            let (node, cluster) = (deployment.node.clone(), deployment.cluster.clone());
-            let state =
-                ClientState { service, node, cluster, configuration, protocol, v2_reads, chaos };
+        if let Some(state) = clients {
             listeners.extend(listen_for_clients(deployment, state)?);
         }
         let load = actors.load.as_ref().map(start_load);
@@ -140,8 +150,9 @@ impl Node {
         Ok(Node { name, services, replica, listeners, arbiters, load })
     }
 
-    async fn run_until(self, stop: impl Future<Output = &'static str>) {
+    async fn run_until(self, stop: impl Future<Output = &'static str>) -> Result<(), StartError> {
         let stop = stop.map(str::to_owned);
+        let mut refused = Ok(());
         let why = match self.load {
             // A node that only puts load on others ends with its load.
             Some(mut load) if self.listeners.is_empty() => tokio::select! {
@@ -159,8 +170,11 @@ impl Node {
                         why
                     }
                     end = replica.ended() => {
-                        end_if_broken(end, &self.name);
-                        farewell
+                        refused = end_if_broken(end, &self.name);
+                        match &refused {
+                            Ok(()) => farewell,
+                            Err(_) => "the replica can be of no cluster".into(),
+                        }
                     }
                 },
                 None => stop.await,
@@ -179,6 +193,7 @@ impl Node {
             // One that panics ends the process.
             let _ = arbiter.join();
         }
+        refused
     }
 }
 
@@ -200,10 +215,11 @@ fn start_load(load: &LoadActor) -> LoadHandle {
 }
 
 /// Ends the process at once when its replica is broken; one that was removed
-/// ends like any other node.
-fn end_if_broken(end: raft::End, node: &str) {
+/// ends like any other node, and one that can be of no cluster with an error.
+fn end_if_broken(end: raft::End, node: &str) -> Result<(), StartError> {
     match end {
-        raft::End::Removed => {}
+        raft::End::Removed => Ok(()),
+        raft::End::Refused(why) => Err(StartError::Stranger(why)),
         raft::End::Broken(why) => {
             log::error!("{node}: the replica cannot go on: {why}");
             std::process::exit(BROKEN_STATUS);

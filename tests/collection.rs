@@ -175,19 +175,19 @@ fn embedded_acceptors_forget_deleted_keys() {
 
 fn registers_on_disk(directory: &Path, identity: Identity) -> usize {
     let mut store = EmbeddedStore::open(directory, identity).expect("the store opens");
-    let mut ask = |epoch, age, request| {
-        store.serve(&[Call { epoch, age, request }]).expect("it serves").remove(0)
+    let mut ask = |cluster, epoch, age, request| {
+        store.serve(&[Call { cluster, epoch, age, request }]).expect("it serves").remove(0)
     };
     // What it stands for is not to be changed by looking.
-    let status = ask(Epoch(0), Age(0), Request::Status);
-    let Reply::Status(AcceptorStatus { fence, .. }) = status else { panic!("no status") };
+    let status = ask(None, Epoch(0), Age(0), Request::Status);
+    let Reply::Status(AcceptorStatus { fence, cluster, .. }) = status else { panic!("no status") };
     let mut count = 0;
     for kind in [ListKind::Accepted, ListKind::Dead] {
         let mut after = None;
         loop {
             let prefix = "gone/".to_owned();
             let request = Request::List(ListRequest { kind, prefix, after, limit_bytes: u32::MAX });
-            let reply = ask(fence.epoch, fence.age, request);
+            let reply = ask(cluster, fence.epoch, fence.age, request);
             let Reply::Listed(page) = reply else { panic!("no page: {reply:?}") };
             count += page.entries.len();
             after = page.more_after;

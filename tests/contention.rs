@@ -8,6 +8,7 @@ use std::time::Duration;
 use gryadka::caspaxos::{
     AcceptorId, Call, Configuration, Effect, Epoch, Event, Failure, Proposer, Settings, Token,
 };
+use gryadka::identity::{ClusterId, Nonce};
 use gryadka::kv::{Command, Key};
 use gryadka::store::{AcceptorStore, MemoryStore};
 use rand::rngs::SmallRng;
@@ -61,15 +62,19 @@ impl World {
             (1..=nodes).map(|i| AcceptorId::from(format!("a{i}").as_str())).collect();
         let quorum = nodes / 2 + 1;
         let configuration = Configuration::uniform(Epoch(1), &acceptors, quorum, quorum);
+        let cluster = ClusterId::new(7).expect("not zero");
         let proposer = |i: usize| {
             let id = format!("p{}", i + 1).parse().unwrap();
             let nearest = Some(acceptors[i].clone());
             let settings = Settings { nearest, ..Settings::default() };
-            Proposer::new(id, configuration.clone(), settings, i as u64)
+            Proposer::new(id, Some(cluster), configuration.clone(), settings, i as u64)
         };
         World {
             proposers: (0..nodes).map(proposer).collect(),
-            stores: acceptors.iter().map(|_| MemoryStore::default()).collect(),
+            stores: acceptors
+                .iter()
+                .map(|_| MemoryStore::of_founder(Nonce(1), cluster, configuration.clone()))
+                .collect(),
             acceptors,
             queue: BTreeMap::new(),
             scheduled: 0,
@@ -170,7 +175,12 @@ impl World {
                 let at = now + company + self.way(proposer, acceptor);
                 self.schedule(at, proposer, Happening::Request { acceptor, token, call });
             }
-            Effect::Configured(_) | Effect::Reconfigured { .. } | Effect::Collected { .. } => {}
+            Effect::Identified(_)
+            | Effect::Unidentified(_)
+            | Effect::Seeks(_)
+            | Effect::Configured(_)
+            | Effect::Reconfigured { .. }
+            | Effect::Collected { .. } => {}
         }
     }
 }

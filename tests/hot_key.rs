@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use gryadka::caspaxos::{AcceptorId, Configuration, Effect, Epoch, Event, Proposer, Settings};
+use gryadka::identity::{ClusterId, Nonce};
 use gryadka::kv::{Command, Key};
 use gryadka::store::{AcceptorStore, MemoryStore};
 use support::{Cluster, Protocol, put};
@@ -57,9 +58,11 @@ fn a_hot_key_recovers_from_an_outage() {
     let ms = Duration::from_millis;
     let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
     let config = Configuration::uniform(Epoch(1), &ids, 2, 2);
-    let mut proposer = Proposer::new("p1".parse().unwrap(), config, Settings::default(), 7);
+    let (id, cluster) = ("p1".parse().unwrap(), ClusterId::new(7).unwrap());
+    let settings = Settings::default();
+    let mut proposer = Proposer::new(id, Some(cluster), config.clone(), settings, 7);
     let key = Key::try_from("hot").unwrap();
-    let mut stores = [(); 3].map(|()| MemoryStore::default());
+    let mut stores = [(); 3].map(|()| MemoryStore::of_founder(Nonce(1), cluster, config.clone()));
     // (when, event or a request at an acceptor)
     let mut queue: VecDeque<(Duration, Event)> = VecDeque::new();
     let mut done = vec![0; 30];
@@ -88,7 +91,12 @@ fn a_hot_key_recovers_from_an_outage() {
                     }
                     continue;
                 }
-                Effect::Configured(_) | Effect::Reconfigured { .. } | Effect::Collected { .. } => {
+                Effect::Identified(_)
+                | Effect::Unidentified(_)
+                | Effect::Seeks(_)
+                | Effect::Configured(_)
+                | Effect::Reconfigured { .. }
+                | Effect::Collected { .. } => {
                     continue;
                 }
                 Effect::Send { to, token, call, .. } => {

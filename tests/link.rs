@@ -13,8 +13,9 @@ use actix_web::{App, HttpServer, web};
 use futures::future::join_all;
 use gryadka::actors::{Chaos, ReplicaLinks, ReplicaPeers, ServeReplica};
 use gryadka::http::{PeerState, peer_routes};
+use gryadka::identity::ClusterId;
 use gryadka::kv::{Command, Key};
-use gryadka::raft::{Call, Lane, Peers, Reply, Unanswered};
+use gryadka::raft::{Call, Lane, Message, Peers, Reply, Unanswered};
 use gryadka::transport::{BatchReplies, Passed, encode};
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -36,10 +37,10 @@ impl Handler<ServeReplica> for FakeReplica {
         _: &mut Context<Self>,
     ) -> Self::Result {
         assert_eq!(from, 1);
-        Box::pin(join_all(calls.into_iter().map(async |call| match call {
+        Box::pin(join_all(calls.into_iter().map(async |message| match message.call {
             Call::Submit { key, .. } => Reply::Refused(key.to_string()),
             Call::ReadIndex => futures::future::pending().await,
-            Call::Hello { .. } => Reply::Noted,
+            Call::Hello => Reply::Noted,
             other => panic!("nobody asks {other:?} here"),
         })))
     }
@@ -73,9 +74,13 @@ fn peers() -> ReplicaPeers {
     ReplicaPeers::new(ReplicaLinks::new("test", "p1", 1, Chaos::default()).start())
 }
 
-fn submit(key: &str) -> Call {
+fn message(call: Call) -> Message {
+    Message { cluster: ClusterId::new(7), call }
+}
+
+fn submit(key: &str) -> Message {
     let key = Key::try_from(key).unwrap();
-    Call::Submit { key, submission: Command::Get.into(), patience_ms: 1000 }
+    message(Call::Submit { key, submission: Command::Get.into(), patience_ms: 1000 })
 }
 
 /// Asks replica 2 at an address for a sign of life.
@@ -84,15 +89,7 @@ async fn hello(
     address: SocketAddr,
     patience: Duration,
 ) -> Result<Reply, Unanswered> {
-    peers
-        .call(
-            2,
-            &format!("http://{address}"),
-            Lane::Control,
-            Call::Hello { is_new: false },
-            patience,
-        )
-        .await
+    peers.call(2, &format!("http://{address}"), Lane::Control, message(Call::Hello), patience).await
 }
 
 /// Says hello every 20 ms, as heartbeats do, until it is answered.
@@ -208,7 +205,7 @@ async fn a_dead_connection_takes_no_second_batch_with_it() {
     // As many as are under way at once, and some that wait for them.
     let hanging = (0..6).map(|_| {
         let url = format!("http://{}", network.address);
-        peers.call(2, &url, Lane::Control, Call::ReadIndex, LONG)
+        peers.call(2, &url, Lane::Control, message(Call::ReadIndex), LONG)
     });
     let hanging = actix::spawn(join_all(hanging));
     for _ in 0..5 {
@@ -255,7 +252,7 @@ async fn heartbeats_do_not_wait_behind_entries() {
     let (address, _server) = serve(any_port());
     let (peers, url) = (peers(), format!("http://{address}"));
     let log: Vec<_> = (0..20)
-        .map(|_| actix::spawn(peers.call(2, &url, Lane::Log, Call::ReadIndex, LONG)))
+        .map(|_| actix::spawn(peers.call(2, &url, Lane::Log, message(Call::ReadIndex), LONG)))
         .collect();
     for _ in 0..20 {
         let started = Instant::now();
@@ -269,7 +266,7 @@ async fn heartbeats_do_not_wait_behind_entries() {
 async fn calls_for_another_replica_are_refused() {
     let (address, _server) = serve(any_port());
     let url = format!("http://{address}");
-    let refused = peers().call(3, &url, Lane::Control, Call::Hello { is_new: false }, LONG).await;
+    let refused = peers().call(3, &url, Lane::Control, message(Call::Hello), LONG).await;
     let needle = "node p1 wants replica 3, but node p2 runs 2";
     assert!(matches!(&refused, Err(Unanswered::Lost(why)) if why.contains(needle)), "{refused:?}");
 }

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gryadka::caspaxos::{Age, Call as AcceptorCall, Epoch, Request};
+use gryadka::identity::ClusterId;
 use gryadka::kv::{Command, Key};
-use gryadka::raft::{Call, Reply, SnapshotChunk, SnapshotMeta, SnapshotReply, Vote};
+use gryadka::raft::{Call, Message, Reply, SnapshotChunk, SnapshotMeta, SnapshotReply, Vote};
 use gryadka::transport::{Batch, BatchCalls, BatchReplies, Passed, WIRE_VERSION, decode, encode};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
@@ -286,31 +287,34 @@ fn bounds_are_answered_with_their_status(protocol: Protocol) {
 }
 
 /// Calls that node p1 could be sent.
-fn some_calls(protocol: Protocol) -> BatchCalls {
+fn some_calls(protocol: Protocol, cluster: ClusterId) -> BatchCalls {
+    let cluster = Some(cluster);
     let key = || Key::try_from("k").unwrap();
     match protocol {
         Protocol::Caspaxos => {
             let request = Request::Read { key: key() };
-            let call = AcceptorCall { epoch: Epoch(1), age: Age(0), request };
+            let call = AcceptorCall { cluster, epoch: Epoch(1), age: Age(0), request };
             BatchCalls::Acceptor { to: "a1".into(), calls: vec![call; 3] }
         }
         Protocol::Raft => {
             let command = Command::Set("value".into());
             let submit = Call::Submit { key: key(), submission: command.into(), patience_ms: 100 };
-            let calls = vec![Call::Hello { is_new: false }, Call::ReadIndex, submit];
+            let calls = [Call::Hello, Call::ReadIndex, submit];
+            let calls = calls.map(|call| Message { cluster, call }).into();
             BatchCalls::Replica { from: 2, to: 1, calls }
         }
     }
 }
 
 /// Pieces of snapshots in the leader's name, none of which is one.
-fn assert_false_snapshots_are_refused(cluster: &Cluster, ask: impl Fn(Call) -> Reply) {
+fn assert_false_snapshots_are_refused(cluster: &Cluster, ask: impl Fn(u64, Call) -> Reply) {
     let state = get(&format!("{}/raft", cluster.admin_url(0))).json();
     let of = |field: &str| state[field].as_u64().expect("a number");
     let vote = Vote::new_committed(of("term"), of("leader"));
     let piece = |vote, offset, length: usize, total_bytes| {
         let (meta, data) = (SnapshotMeta::default(), vec![7; length].into());
-        ask(Call::Snapshot(SnapshotChunk { vote, meta, offset, data, total_bytes }))
+        let from = Vote::clone(&vote).leader_id.voted_for;
+        ask(from, Call::Snapshot(SnapshotChunk { vote, meta, offset, data, total_bytes }))
     };
     let is = |reply, expected: SnapshotReply| matches!(reply, Reply::Snapshot(r) if r == expected);
     let deposed = Vote::new_committed(0, 3);
@@ -330,6 +334,8 @@ fn peers_that_make_no_sense_get_a_clear_answer(protocol: Protocol) {
     assert_eq!(post(b"").status, 400);
     let refused = format!("wire version 1 is not {WIRE_VERSION}");
     assert!(post(&[1, 0, 0]).text().contains(&refused));
+    let version = get(&format!("{}/version", cluster.url(0))).json();
+    let cluster_id: ClusterId = version["clusterId"].as_str().unwrap().parse().unwrap();
     let mut random = SmallRng::seed_from_u64(1);
     for length in 0..300 {
         let body = [vec![WIRE_VERSION], noise(&mut random, length)].concat();
@@ -340,7 +346,7 @@ fn peers_that_make_no_sense_get_a_clear_answer(protocol: Protocol) {
         encode(&Batch { cluster, sender, patience_ms: 1000, calls })
     };
     for _ in 0..300 {
-        let mut body = batch_of("test", some_calls(protocol));
+        let mut body = batch_of("test", some_calls(protocol, cluster_id));
         let place = random.random_range(1..body.len());
         body[place] ^= random.random_range(1..=255u8);
         if decode::<Batch>(&body).is_err() {
@@ -363,8 +369,9 @@ fn peers_that_make_no_sense_get_a_clear_answer(protocol: Protocol) {
         assert!(answer.text().contains(&needle), "{answer:?}");
     }
     if protocol == Protocol::Raft {
-        let ask = |call| {
-            let calls = BatchCalls::Replica { from: 2, to: 1, calls: vec![call] };
+        let ask = |from, call| {
+            let message = Message { cluster: Some(cluster_id), call };
+            let calls = BatchCalls::Replica { from, to: 1, calls: vec![message] };
             let answer = post(&batch_of("test", calls));
             match decode(&answer.body).expect("replies") {
                 BatchReplies::Replica(mut replies) => match replies.pop() {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use gryadka::identity::{ClusterId, Nonce, OwnCluster};
 use gryadka::kv::{Command, Key, Scope};
 use gryadka::raft::{
     Blocking, Entry, Job, Jobs, LogId, LogStore, Request, Runtime, Snapshots, StateMachine, Store,
@@ -21,10 +22,10 @@ struct Builder<D>(fn(&Path) -> D);
 impl<D: Disk> StoreBuilder<Types, LogStore, StateMachine<D>, TempDir> for Builder<D> {
     async fn build(&self) -> Result<(TempDir, LogStore, StateMachine<D>), StorageError<Types>> {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::open((self.0)(&directory.path().join("disk")), None).unwrap();
+        let store = Store::open((self.0)(&directory.path().join("disk")), Nonce(1), None).unwrap();
+        let (path, cluster) = (directory.path().join("snapshots"), ClusterId::new(7));
         let snapshots =
-            Snapshots::open(&directory.path().join("snapshots"), None, Blocking::OnThreads)
-                .unwrap();
+            Snapshots::open(&path, OwnCluster::new(cluster), None, Blocking::OnThreads).unwrap();
         let (jobs, queue) = Jobs::queue();
         let log = LogStore::new(store.log().clone(), jobs.clone());
         let machine =
@@ -73,7 +74,7 @@ fn a_state_whose_records_are_all_deleted_keeps_a_table() {
     let database = open_database(directory.path()).unwrap();
     let identity = ReplicaIdentity { cluster: "test".into(), id: 1 };
     let disk = FjallDisk::open(database.clone(), directory.path(), identity).unwrap();
-    let mut store = Store::open(disk, None).unwrap();
+    let mut store = Store::open(disk, Nonce(1), None).unwrap();
     let state = database.keyspace("raft_state_0", fjall::KeyspaceCreateOptions::default).unwrap();
     let mut index = 0;
     let mut entry = |key: &str, command| {

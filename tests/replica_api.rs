@@ -15,6 +15,7 @@ use gryadka::actors::{
     ChangeMembers, Chaos, Inspect, List, LocalReads, MemberList, MemberView, Service, Submit,
 };
 use gryadka::http::{self, ClientState, Configurations, Protocol};
+use gryadka::identity::{ClusterId, OwnCluster};
 use gryadka::kv::{
     self, Answer, Command, Consistency, Key, Listed, LogPosition, Record, Refusal, Scope,
 };
@@ -150,6 +151,7 @@ impl Node {
         let changes = Arc::default();
         let actor = FakeReplica { changes: Arc::clone(&changes) }.start();
         let state = ClientState {
+            cluster_id: OwnCluster::new(ClusterId::new(7)),
             service: Service::new(actor.clone().recipient(), actor.recipient()),
             node: "n1".into(),
             cluster: "test".into(),

@@ -43,7 +43,8 @@ fn service(per_page: Duration) -> Service {
             proposer.recipient(),
         ))
     });
-    let view = ProposerView::new(Configuration::uniform(Epoch(1), &[id], 1, 1));
+    let configuration = Configuration::uniform(Epoch(1), &[id], 1, 1);
+    let view = ProposerView::new(None, configuration);
     let (arbiter, id) = (Arbiter::current(), "p1".parse().unwrap());
     let proposer = Proposer::start_on(&arbiter, id, view, None, link_to, Settings::default());
     Service::new(Shards::of(std::slice::from_ref(&proposer)), proposer.recipient())

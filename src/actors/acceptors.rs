@@ -267,8 +267,9 @@ impl Acceptors {
             let (to, place, request) = (to.clone(), place.clone(), request.clone());
             self.first().do_send(Inquire { to, place, request, answer });
             match timeout(patience, reply).await.ok()?.ok()? {
-                // The proposer follows the fence, so the next try may pass it.
-                Some(Reply::Fenced(_)) if !tries.is_empty() => {}
+                // The proposer follows the fence, or the acceptor is told of it, so
+                // that the next try may pass.
+                Some(Reply::Fenced(_) | Reply::Behind) if !tries.is_empty() => {}
                 reply => return reply,
             }
         }
@@ -280,9 +281,10 @@ fn refusal(id: &AcceptorId, reply: &Reply) -> String {
         Reply::Fenced(fence) => {
             format!("acceptor {id} follows configuration {} by now; try again", fence.epoch.0)
         }
-        Reply::NotEnrolled => format!(
-            "acceptor {id} is none of this cluster's: it lost its memory, or was never added"
-        ),
+        Reply::NotEnrolled => {
+            format!("acceptor {id} belongs to no cluster: it lost its memory, or was never added")
+        }
+        Reply::OtherCluster { held } => format!("acceptor {id} belongs to another cluster, {held}"),
         _ => format!("acceptor {id} answered something else"),
     }
 }

@@ -15,8 +15,9 @@ use crate::caspaxos::{
     AcceptorId, Collected, Configuration, ConfigurationStep, Epoch, Place, ReconfigurationError,
     Reply, Request,
 };
+use crate::identity::{ClusterId, OwnCluster};
 use crate::kv::Key;
-use crate::store::write_configuration;
+use crate::store::{Kept, write_configuration};
 
 /// Makes a step to another configuration.
 #[derive(Message)]
@@ -77,28 +78,42 @@ pub struct Follow(pub Configuration);
 
 /// What can be seen of a proposer from any thread.
 pub struct ProposerView {
+    cluster: OwnCluster,
     configuration: RwLock<Configuration>,
 }
 
 impl ProposerView {
-    /// The view of a proposer that starts with this configuration.
-    pub fn new(configuration: Configuration) -> Arc<Self> {
-        Arc::new(ProposerView { configuration: RwLock::new(configuration) })
+    /// The view of a proposer that starts with this cluster, if it was one of it
+    /// before, and this configuration.
+    pub fn new(cluster: Option<ClusterId>, configuration: Configuration) -> Arc<Self> {
+        let configuration = RwLock::new(configuration);
+        Arc::new(ProposerView { cluster: OwnCluster::new(cluster), configuration })
+    }
+
+    /// The cluster, once it is known.
+    pub fn cluster(&self) -> &OwnCluster {
+        &self.cluster
     }
 
     /// The configuration in force here.
     pub fn configuration(&self) -> Configuration {
-        self.configuration.read().expect("nothing panics while it holds the lock").clone()
+        self.configuration.read().expect(LOCK).clone()
     }
 
     pub(super) fn set(&self, configuration: Configuration) {
-        *self.configuration.write().expect("nothing panics while it holds the lock") =
-            configuration;
+        *self.configuration.write().expect(LOCK) = configuration;
+    }
+
+    /// What is to be kept, once the cluster is known.
+    pub(super) fn kept(&self) -> Option<Kept> {
+        Some(Kept { cluster: self.cluster.get()?, configuration: self.configuration() })
     }
 }
 
+const LOCK: &str = "nothing panics while it holds the lock";
+
 enum Job {
-    Keep(Configuration),
+    Keep(Kept),
     Then(Box<dyn FnOnce() + Send>),
 }
 
@@ -115,8 +130,8 @@ impl ConfigurationKeeper {
             for job in queue {
                 match job {
                     Job::Then(what) => what(),
-                    Job::Keep(configuration) => {
-                        if let Err(error) = write_configuration(&path, &configuration) {
+                    Job::Keep(kept) => {
+                        if let Err(error) = write_configuration(&path, &kept) {
                             log::error!(
                                 "{}: the configuration cannot be kept: {error}; this process \
                                  ends; check the disk and start it again",
@@ -132,10 +147,10 @@ impl ConfigurationKeeper {
         Ok((ConfigurationKeeper { jobs }, thread))
     }
 
-    /// Keeps a configuration.
-    pub fn keep(&self, configuration: Configuration) {
+    /// Keeps the cluster and the configuration.
+    pub fn keep(&self, kept: Kept) {
         // The thread lives as long as this, or the process ends.
-        let _ = self.jobs.send(Job::Keep(configuration));
+        let _ = self.jobs.send(Job::Keep(kept));
     }
 
     /// Does something after all that is to be kept by now is kept.

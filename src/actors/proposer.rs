@@ -21,6 +21,7 @@ use super::service::Permit;
 use crate::caspaxos::{
     self, AcceptorId, Ballot, Call, Collected, CommandId, Configuration, Effect, Epoch, Event,
     Failure, Listing, ListingError, Place, ProposerId, ReconfigurationError, Reply, Settings,
+    Unidentified,
 };
 use crate::kv::{Answer, Key, Listed, Outcome, Refusal};
 
@@ -70,8 +71,10 @@ pub struct Proposer {
     serial: u64,
     origin: Instant,
     alarms: Alarms<Ticket>,
-    /// Acceptors that do not count themselves among the cluster's.
-    strangers: HashMap<AcceptorId, Complaints>,
+    /// Acceptors that refuse this proposer.
+    refusing: HashMap<AcceptorId, Complaints>,
+    /// Why it does not know its cluster.
+    unidentified: Option<(Unidentified, Complaints)>,
     /// When the actor will look at its alarms next, if it will.
     wakes_at: Option<Duration>,
 }
@@ -95,8 +98,9 @@ impl Proposer {
         settings: Settings,
     ) -> Addr<Proposer> {
         Proposer::start_in_arbiter(arbiter, move |ctx| {
-            let configuration = view.configuration();
-            let core = caspaxos::Proposer::new(id, configuration.clone(), settings, rand::random());
+            let (cluster, configuration) = (view.cluster().get(), view.configuration());
+            let (known, seed) = (configuration.clone(), rand::random());
+            let core = caspaxos::Proposer::new(id, cluster, known, settings, seed);
             let mut proposer = Proposer {
                 links: HashMap::new(),
                 gauges: BTreeMap::new(),
@@ -114,10 +118,12 @@ impl Proposer {
                 serial: 0,
                 origin: Instant::now(),
                 alarms: Alarms::default(),
-                strangers: HashMap::new(),
+                refusing: HashMap::new(),
+                unidentified: None,
                 wakes_at: None,
             };
             proposer.link(&configuration, ctx);
+            proposer.handle_events([Event::Started], ctx);
             proposer
         })
     }
@@ -177,19 +183,33 @@ impl Proposer {
                 Effect::SetTimer { token, after } => {
                     self.set_alarm(now + after, Ticket::Round(token), ctx);
                 }
+                Effect::Identified(cluster) => self.identified(cluster),
+                Effect::Unidentified(why) => self.not_identified(why),
+                Effect::Seeks(configuration) => self.link(&configuration, ctx),
                 Effect::Configured(configuration) => self.configured(configuration, ctx),
                 Effect::Reconfigured { id, result } => self.reconfigured(id, result),
                 Effect::Collected { id, collected } => self.collected(id, collected),
                 Effect::Answer { id, result } => {
                     if let Some(client) = self.clients.remove(&id) {
                         // A client that went away has no use for it.
-                        let _ = client.answer.send(answer(result));
+                        let _ = client.answer.send(self.answer(result));
                     }
                 }
             }
         }
         for (to, envelopes) in outgoing {
             self.links[&to].do_send(envelopes);
+        }
+    }
+
+    /// Keys are ordered each by itself: an answer stands where its key does.
+    fn answer(&self, result: Result<Outcome, Failure>) -> Result<Answer, Refusal> {
+        match (result, &self.unidentified) {
+            (Ok(outcome), _) => {
+                Ok(Answer { index: outcome.after.modified_index, outcome, position: None })
+            }
+            (Err(Failure::Failed), Some((why, _))) => Err(Refusal::Failed(why.to_string())),
+            (Err(failure), _) => Err(failure.into()),
         }
     }
 
@@ -242,8 +262,9 @@ impl Proposer {
     /// it has not.
     fn restart_listing(&mut self, id: u64, ctx: &mut Context<Self>) -> bool {
         let Some(under_way) = self.listings.get(&id) else { return true };
-        let (configuration, age) = (self.core.configuration(), self.core.age());
-        let Some(listing) = under_way.listing.begun_anew(configuration, age) else { return false };
+        let (caller, configuration) = (self.core.caller(), self.core.configuration());
+        let listing = under_way.listing.begun_anew(caller, configuration);
+        let Some(listing) = listing else { return false };
         if let Some(old) = self.listings.remove(&id) {
             self.start_listing(ListingUnderWay { listing, ..old }, ctx);
         }
@@ -327,18 +348,21 @@ impl Handler<Replies> for Proposer {
         for (ticket, reply) in replies {
             match ticket {
                 Ticket::Round(token) => {
-                    if reply == Some(Reply::NotEnrolled) {
-                        self.complain_of(&from);
+                    if let Some(reply) = &reply {
+                        self.note_refusal(&from, reply);
                     }
                     events.push(Event::Replied { token, from: from.clone(), reply });
                 }
                 Ticket::Listing(id) if matches!(reply, Some(Reply::Fenced(_))) => {
-                    events.extend(fence_in(&reply));
+                    events.extend(lesson_of(&from, &reply));
                     fenced.push(id);
                 }
-                Ticket::Listing(id) => self.on_listed(id, &from, reply),
+                Ticket::Listing(id) => {
+                    events.extend(lesson_of(&from, &reply));
+                    self.on_listed(id, &from, reply);
+                }
                 Ticket::Inquiry(id) => {
-                    events.extend(fence_in(&reply));
+                    events.extend(lesson_of(&from, &reply));
                     if let Some(answer) = self.inquiries.remove(&id) {
                         let _ = answer.send(reply);
                     }
@@ -368,25 +392,20 @@ impl Handler<List> for Proposer {
 
     fn handle(&mut self, message: List, ctx: &mut Context<Self>) {
         let List { prefix, scope, patience, answer, permit } = message;
-        let listing =
-            Listing::new(self.core.configuration().clone(), self.core.age(), prefix, scope);
+        let configuration = self.core.configuration().clone();
+        let listing = Listing::new(self.core.caller(), configuration, prefix, scope);
         let deadline = self.now() + patience;
         self.start_listing(ListingUnderWay { listing, answer, patience, deadline, permit }, ctx);
     }
 }
 
 /// What a refusal teaches.
-fn fence_in(reply: &Option<Reply>) -> Option<Event> {
+fn lesson_of(from: &AcceptorId, reply: &Option<Reply>) -> Option<Event> {
     match reply {
         Some(Reply::Fenced(fence)) => Some(Event::Told(fence.clone())),
+        Some(Reply::Behind) => Some(Event::FoundBehind(from.clone())),
         _ => None,
     }
-}
-
-/// Keys are ordered each by itself: an answer stands where its key does.
-fn answer(result: Result<Outcome, Failure>) -> Result<Answer, Refusal> {
-    let outcome = result?;
-    Ok(Answer { index: outcome.after.modified_index, outcome, position: None })
 }
 
 fn listed(listing: Listing) -> Listed {

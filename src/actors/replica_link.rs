@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message};
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::chaos::{Chaos, Toward};
 use super::link::{Envelope, Envelopes, Link, Party};
 use super::post::Post;
-use crate::raft::{Call, Lane, Peers, ReplicaId, Reply, Unanswered};
+use crate::raft::{Lane, Message, Peers, ReplicaId, Reply, Unanswered};
 use crate::transport::{Batch, BatchCalls, BatchReplies, Passed, Verdict};
 
 /// Who waits for the reply to a call, and for how long from the start.
@@ -35,15 +35,15 @@ struct ReplicaParty {
 
 impl Party for ReplicaParty {
     type Ticket = Ticket;
-    type Call = Call;
+    type Call = Message;
     type Reply = Reply;
 
     fn name(&self) -> Option<&str> {
         Some(&self.name)
     }
 
-    fn call_bytes(call: &Call) -> usize {
-        call.size_bytes()
+    fn call_bytes(message: &Message) -> usize {
+        message.call.size_bytes()
     }
 
     fn patience(ticket: &Ticket, waited: Duration) -> Option<Duration> {
@@ -58,7 +58,7 @@ impl Party for ReplicaParty {
 
     fn exchange(
         &self,
-        calls: Vec<Call>,
+        calls: Vec<Message>,
         _: usize,
         patience: Duration,
     ) -> LocalBoxFuture<'static, Result<Vec<Passed<Reply>>, Unanswered>> {
@@ -176,7 +176,7 @@ impl Actor for ReplicaLinks {
 }
 
 /// A call for another replica.
-#[derive(Message)]
+#[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Dispatch {
     to: ReplicaId,
@@ -219,7 +219,7 @@ impl Peers for ReplicaPeers {
         to: ReplicaId,
         url: &str,
         lane: Lane,
-        call: Call,
+        message: Message,
         patience: Duration,
     ) -> BoxFuture<'static, Result<Reply, Unanswered>> {
         let patience = match lane {
@@ -227,7 +227,7 @@ impl Peers for ReplicaPeers {
             Lane::Log | Lane::Forward | Lane::Members | Lane::Snapshot => patience,
         };
         let (answer, reply) = oneshot::channel();
-        let envelope = Envelope { ticket: Ticket { answer, patience }, call };
+        let envelope = Envelope { ticket: Ticket { answer, patience }, call: message };
         let (links, url) = (self.links.clone(), url.to_owned());
         async move {
             links.do_send(Dispatch { to, url: url.clone(), lane, envelope });

@@ -82,7 +82,7 @@ fn run(
     queue: Receiver<Vec<Job>>,
     answers: UnboundedSender<Answers>,
 ) {
-    let mut complaints = Complaints::default();
+    let (mut complaints, mut refusals) = (Complaints::default(), Complaints::default());
     let name = format!("acceptor {acceptor}");
     while let Ok(first) = queue.recv() {
         let (mut calls, mut waiting) = (Vec::new(), Vec::new());
@@ -98,6 +98,9 @@ fn run(
         match store.serve(&calls) {
             Ok(replies) => {
                 complaints.end(&name);
+                if let Some(what) = replies.iter().find_map(refusal) {
+                    refusals.say(&format_args!("{name} refuses {what}"));
+                }
                 // Nobody waits once the event loop has ended.
                 let _ = answers.send(parted(replies, waiting));
             }
@@ -110,6 +113,18 @@ fn run(
                 std::process::exit(Storage::EXIT_STATUS);
             }
         }
+    }
+}
+
+/// What an operator has to know of that was turned away.
+fn refusal(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::OtherCluster { held } => Some(format!(
+            "a proposer of another cluster; its own is {held}: stop the node that has the data of \
+             the other one"
+        )),
+        Reply::TooHigh => Some("a number that nobody comes by counting; it looks made up".into()),
+        _ => None,
     }
 }
 

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use super::round::note;
 use super::{
-    AcceptorId, Age, Ballot, Batch, Call, CommandId, Configuration, Effect, Epoch, Fence, Floor,
-    Reply, Request, Token, Value,
+    AcceptorId, Ballot, Batch, Caller, CommandId, Configuration, Effect, Fence, Floor, Reply,
+    Request, Token, Value,
 };
 use crate::kv::Key;
 
@@ -61,8 +61,7 @@ struct Item {
 pub struct Collection {
     id: CommandId,
     round: u64,
-    epoch: Epoch,
-    age: Age,
+    caller: Caller,
     acceptors: Vec<AcceptorId>,
     stage: Stage,
     items: BTreeMap<Key, Item>,
@@ -90,7 +89,7 @@ impl Collection {
     pub fn new(
         (id, round): (CommandId, u64),
         within: Duration,
-        (configuration, age, floor): (&Configuration, Age, Floor),
+        (caller, configuration, floor): (Caller, &Configuration, Floor),
         keys: Vec<Key>,
         mut next_ballot: impl FnMut() -> Ballot,
         (skips_ages, forgets_promises): (bool, bool),
@@ -110,8 +109,7 @@ impl Collection {
         let collection = Collection {
             id,
             round,
-            epoch: configuration.epoch,
-            age,
+            caller,
             acceptors: configuration.acceptors().cloned().collect(),
             stage: Stage::Replicating,
             items: keys.into_iter().map(item).collect(),
@@ -236,14 +234,15 @@ impl Collection {
 
     fn fence(&self, floor: Floor) -> Fence {
         let collected = Batch::of(self.items.keys());
-        Fence { epoch: self.epoch, configuration: None, age: self.age.next(), floor, collected }
+        let Caller { epoch, age, .. } = self.caller;
+        Fence { epoch, configuration: None, age: age.next(), floor, collected }
     }
 
     /// Asks for the removal, under the new age.
     pub fn remove(&mut self, effects: &mut Vec<Effect>) {
         let Stage::Removing { floor } = self.stage else { return };
         if !self.skips_ages {
-            self.age = self.age.next();
+            self.caller.age = self.caller.age.next();
         }
         let floor = if self.forgets_promises { u64::MAX } else { floor.counter };
         for (key, item) in &self.items {
@@ -277,7 +276,7 @@ impl Collection {
         effects.extend(self.acceptors.iter().map(|to| Effect::Send {
             to: to.clone(),
             token: self.token(key.clone()),
-            call: Call { epoch: self.epoch, age: self.age, request: request.clone() },
+            call: self.caller.call(request.clone()),
             is_spare: false,
         }));
     }

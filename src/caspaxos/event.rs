@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{
     AcceptorId, Ballot, Call, Collected, Configuration, ConfigurationStep, Epoch, Fence,
-    ReconfigurationError, Reply,
+    ReconfigurationError, Reply, Unidentified,
 };
+use crate::identity::ClusterId;
 use crate::kv::{Key, Outcome, Submission};
 
 /// Time since an origin of the caller's choice; it must never go back.
@@ -26,6 +27,8 @@ pub struct Token {
 /// What happens to a proposer.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The proposer begins.
+    Started,
     /// A client asks for a command on a key.
     Submitted {
         /// Comes back with the answer.
@@ -49,6 +52,9 @@ pub enum Event {
     },
     /// An acceptor's fence came to be known.
     Told(Fence),
+    /// An acceptor turned away a call that was made for this proposer, since it
+    /// does not know the configuration ([`Reply::Behind`]).
+    FoundBehind(AcceptorId),
     /// Another proposer has asked an acceptor that is near for a ballot. To be
     /// told spares a round trip and is never needed.
     Overtaken {
@@ -104,6 +110,13 @@ pub enum Effect {
         /// After this long.
         after: Duration,
     },
+    /// Keep the cluster that the proposer belongs to.
+    Identified(ClusterId),
+    /// Tell people why it does not know its cluster yet.
+    Unidentified(Unidentified),
+    /// The acceptors of this configuration will be asked, which is not in force
+    /// here.
+    Seeks(Configuration),
     /// Keep the configuration that is in force from now on.
     Configured(Configuration),
     /// Tell the operator how the step ended; what was [`Effect::Configured`]

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AcceptorId, Age, Ballot, Call, Configuration, ListEntry, ListKind, ListPage, ListRequest,
+    AcceptorId, Ballot, Call, Caller, Configuration, ListEntry, ListKind, ListPage, ListRequest,
     Request,
 };
 use crate::kv::{Key, MAX_LISTING_BYTES, Record, Scope};
@@ -31,8 +31,8 @@ pub enum ListingError {
 /// A listing under way: feed it pages until it has a result.
 #[derive(Debug)]
 pub struct Listing {
+    caller: Caller,
     configuration: Configuration,
-    age: Age,
     prefix: String,
     scope: Scope,
     newest: BTreeMap<Key, (Ballot, Record)>,
@@ -47,10 +47,10 @@ impl Listing {
     const PAGE_BYTES: u32 = 64 << 10;
 
     /// Starts a listing of the keys that begin with `prefix`.
-    pub fn new(configuration: Configuration, age: Age, prefix: String, scope: Scope) -> Self {
+    pub fn new(caller: Caller, configuration: Configuration, prefix: String, scope: Scope) -> Self {
         Listing {
+            caller,
             configuration,
-            age,
             prefix,
             scope,
             newest: BTreeMap::new(),
@@ -62,10 +62,10 @@ impl Listing {
 
     /// The same listing from its beginning, for a proposer that has followed a
     /// fence; `None` when it knows no more than this listing did.
-    pub fn begun_anew(&self, configuration: &Configuration, age: Age) -> Option<Listing> {
-        let is_newer = configuration.epoch > self.configuration.epoch || age > self.age;
+    pub fn begun_anew(&self, caller: Caller, configuration: &Configuration) -> Option<Listing> {
+        let is_newer = caller.epoch > self.caller.epoch || caller.age > self.caller.age;
         let (prefix, scope) = (self.prefix.clone(), self.scope);
-        is_newer.then(|| Listing::new(configuration.clone(), age, prefix, scope))
+        is_newer.then(|| Listing::new(caller, configuration.clone(), prefix, scope))
     }
 
     /// Whom to ask first.
@@ -75,13 +75,12 @@ impl Listing {
 
     /// The request for the page that starts after a key.
     pub fn request(&self, after: Option<Key>) -> Call {
-        let request = Request::List(ListRequest {
+        self.caller.call(Request::List(ListRequest {
             kind: ListKind::Accepted,
             prefix: self.prefix.clone(),
             after,
             limit_bytes: Self::PAGE_BYTES,
-        });
-        Call { epoch: self.configuration.epoch, age: self.age, request }
+        }))
     }
 
     /// Takes a page in, or `None` when the acceptor will not answer. Returns
@@ -151,7 +150,7 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caspaxos::Epoch;
+    use crate::caspaxos::{Age, Epoch};
 
     fn entry(key: &str, counter: u64, value: Option<&'static str>) -> ListEntry {
         let record =
@@ -164,8 +163,8 @@ mod tests {
         let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
         (
             Listing::new(
+                Caller { cluster: None, epoch: Epoch(1), age: Age::default() },
                 Configuration::uniform(Epoch(1), &ids, 2, 2),
-                Age::default(),
                 "d/".into(),
                 Scope::All,
             ),

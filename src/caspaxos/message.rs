@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Age, Ballot, Epoch, Fence, Lineage};
+use crate::identity::{ClusterId, Nonce};
 use crate::kv::{Key, Memory, Record};
 
 /// What a register holds: the client's record, and how it came about.
@@ -26,12 +27,33 @@ impl Value {
 /// One request to an acceptor.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Call {
+    /// The cluster of the proposer; unknown to one that still asks for it.
+    pub cluster: Option<ClusterId>,
     /// The configuration under which the proposer works.
     pub epoch: Epoch,
     /// Up to where it knows of collected registers.
     pub age: Age,
     /// What it wants.
     pub request: Request,
+}
+
+/// As whom a proposer calls: what all of its calls carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// Its cluster, if it knows it.
+    pub cluster: Option<ClusterId>,
+    /// The configuration under which it works.
+    pub epoch: Epoch,
+    /// Up to where it knows of collected registers.
+    pub age: Age,
+}
+
+impl Caller {
+    /// A call of this proposer.
+    pub fn call(self, request: Request) -> Call {
+        let Caller { cluster, epoch, age } = self;
+        Call { cluster, epoch, age, request }
+    }
 }
 
 /// What a proposer wants of an acceptor.
@@ -68,10 +90,16 @@ pub enum Request {
         /// What to raise it to.
         fence: Fence,
     },
-    /// Makes an empty acceptor one of the cluster's, and raises its fence.
+    /// Makes an empty acceptor one of the caller's cluster, and raises its
+    /// fence.
     Enrol {
         /// What to raise it to.
         fence: Fence,
+        /// How far the proposer has counted its ballots.
+        counter: u64,
+        /// Whether the cluster is being founded. Then each proposer enrols all
+        /// acceptors, and one may serve another proposer by then.
+        is_founding: bool,
     },
     /// Removes a register whose deletion all acceptors hold (CASPaxos §3.1,
     /// step 2.d).
@@ -83,10 +111,9 @@ pub enum Request {
         /// No promise may count higher: it would be forgotten.
         floor: u64,
     },
-    /// Removes all registers; from then on the acceptor is none of the
-    /// cluster's.
+    /// Removes all registers; from then on the acceptor belongs to no cluster.
     Wipe,
-    /// Asks how the acceptor stands.
+    /// Asks how the acceptor stands; answered to whoever asks.
     Status,
 }
 
@@ -103,6 +130,26 @@ impl Request {
             | Request::Enrol { .. }
             | Request::Wipe
             | Request::Status => None,
+        }
+    }
+
+    /// Whether an acceptor that belongs to no cluster serves it.
+    pub fn is_for_strangers(&self) -> bool {
+        matches!(self, Request::Enrol { .. } | Request::Wipe | Request::Status)
+    }
+
+    /// The highest counter of a ballot that it carries, if it carries one.
+    pub fn counter(&self) -> Option<u64> {
+        match self {
+            Request::Accept { ballot, next, .. } => Some(ballot.counter.max(next.counter)),
+            Request::Prepare { .. }
+            | Request::Read { .. }
+            | Request::Remove { .. }
+            | Request::List(_)
+            | Request::Raise { .. }
+            | Request::Enrol { .. }
+            | Request::Wipe
+            | Request::Status => self.claims().map(|(_, ballot)| ballot.counter),
         }
     }
 
@@ -180,9 +227,19 @@ pub enum Reply {
         /// The fence as it stands.
         fence: Fence,
     },
-    /// The acceptor is none of this cluster's: it lost its memory, or was
-    /// never made one.
+    /// The acceptor belongs to no cluster: it lost its memory, or was never
+    /// enrolled.
     NotEnrolled,
+    /// The acceptor belongs to another cluster.
+    OtherCluster {
+        /// To this one.
+        held: ClusterId,
+    },
+    /// The acceptor was not told of the proposer's epoch by a configuration.
+    Behind,
+    /// A number of the request is further above what the acceptor knows than
+    /// any proposer comes by counting.
+    TooHigh,
     /// The acceptor holds registers of an earlier membership.
     NotEmpty,
     /// What a removal came to.
@@ -201,8 +258,10 @@ pub enum Reply {
 pub struct AcceptorStatus {
     /// Whom it serves.
     pub fence: Fence,
-    /// Whether it is one of the cluster's acceptors.
-    pub is_enrolled: bool,
+    /// The cluster that it is an acceptor of.
+    pub cluster: Option<ClusterId>,
+    /// Drawn when its store was created.
+    pub nonce: Nonce,
     /// How many registers it holds, roughly where the store cannot tell.
     pub registers: u64,
     /// How many of them hold no live record.

@@ -26,7 +26,8 @@
 //! A configuration changes step by step while the cluster serves
 //! (`reconfiguration`, §2.3), and deleted registers are removed behind the
 //! clients' backs (`collection`, §3.1). Both rest on the [`Fence`], by which
-//! acceptors turn away whoever missed them.
+//! acceptors turn away whoever missed them. Which cluster it all is says its id
+//! (`founding`), without which an acceptor serves nobody.
 
 pub mod acceptor;
 mod ballot;
@@ -34,6 +35,7 @@ mod collection;
 mod configuration;
 mod event;
 mod fence;
+mod founding;
 mod kept;
 mod lineage;
 mod listing;
@@ -50,11 +52,12 @@ pub use configuration::{
     AcceptorId, Configuration, ConfigurationStep, Epoch, Place, Quorum, UnsafeConfiguration,
 };
 pub use event::{CommandId, Effect, Event, Failure, Instant, Token};
-pub use fence::{Age, Batch, Fence, Floor, Standing};
+pub use fence::{Age, Batch, Fence, Floor, MAX_LEAP, Standing};
+pub use founding::Unidentified;
 pub use lineage::{Change, Fate, Lineage};
 pub use listing::{Listing, ListingError};
 pub use message::{
-    AcceptorStatus, Call, ListEntry, ListKind, ListPage, ListRequest, Reply, Request, Value,
+    AcceptorStatus, Call, Caller, ListEntry, ListKind, ListPage, ListRequest, Reply, Request, Value,
 };
 pub use planted::Bug;
 pub use proposer::{Load, Proposer, Settings};

@@ -25,6 +25,7 @@
 
 mod backing_off;
 mod changing;
+mod identifying;
 mod replies;
 mod sparing;
 
@@ -36,15 +37,17 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::collection::Collection;
+use super::founding::Identification;
 use super::kept::{Kept, KeptValues};
 use super::pending::{Heeds, Pending, Waiting};
 use super::planted::Bug;
 use super::reconfiguration::Reconfiguration;
 use super::round::{Phase, Reading, Work};
 use super::{
-    AcceptorId, Age, Ballot, Call, Configuration, Effect, Event, Floor, Incarnation, Instant,
+    AcceptorId, Age, Ballot, Configuration, Effect, Epoch, Event, Floor, Incarnation, Instant,
     ProposerId, Request, Token, Value,
 };
+use crate::identity::ClusterId;
 use crate::kv::Key;
 use sparing::Awaited;
 
@@ -114,6 +117,9 @@ pub struct Load {
 pub struct Proposer {
     /// The last ballot that was made.
     last: Ballot,
+    /// The cluster that it is of, once it knows.
+    cluster: Option<ClusterId>,
+    identification: Option<Identification>,
     configuration: Configuration,
     /// Up to where it knows of collected registers.
     age: Age,
@@ -139,6 +145,8 @@ impl fmt::Debug for Proposer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proposer")
             .field("last", &self.last)
+            .field("cluster", &self.cluster)
+            .field("identification", &self.identification)
             .field("configuration", &self.configuration)
             .field("age", &self.age)
             .field("floor", &self.floor)
@@ -152,10 +160,12 @@ impl fmt::Debug for Proposer {
 }
 
 impl Proposer {
-    /// A proposer that knows nothing yet. `seed` feeds the jitter and, as it
-    /// must be new at each start, the incarnation.
+    /// A proposer that knows nothing yet but, if it was one of it before, its
+    /// `cluster`. `seed` feeds the jitter and, as it must be new at each start,
+    /// the incarnation.
     pub fn new(
         id: ProposerId,
+        cluster: Option<ClusterId>,
         configuration: Configuration,
         settings: Settings,
         seed: u64,
@@ -164,6 +174,8 @@ impl Proposer {
         let incarnation = Incarnation(random.random());
         Proposer {
             last: Ballot { counter: 0, proposer: id, incarnation },
+            cluster,
+            identification: None,
             configuration,
             age: Age::default(),
             floor: Floor::default(),
@@ -227,7 +239,14 @@ impl Proposer {
 
     /// Takes one event in and appends what is to be done.
     pub fn handle(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
+        if self.cluster.is_none() {
+            self.identify(effects);
+        }
         match event {
+            Event::Started if self.configuration.epoch == Epoch::FOUNDING => {
+                self.identify(effects);
+            }
+            Event::Started => {}
             Event::Submitted { id, key, submission, deadline } => {
                 let pending = Pending::new(id, submission, deadline);
                 self.on_submitted(now, key, pending, effects);
@@ -235,11 +254,8 @@ impl Proposer {
             Event::Replied { token, from, reply } => {
                 self.on_replied(now, token, from, reply, effects);
             }
-            Event::Told(fence) => {
-                if !self.follow(now, &fence, effects) {
-                    self.ask_around(fence.epoch, effects);
-                }
-            }
+            Event::Told(fence) => drop(self.follow(now, &fence, effects)),
+            Event::FoundBehind(acceptor) => self.tell_configuration(acceptor, effects),
             Event::Overtaken { key, by } => self.on_overtaken(key, by),
             Event::Reconfigure { id, step, deadline } => {
                 self.start_reconfiguration(now, (id, deadline), step, effects);
@@ -310,6 +326,9 @@ impl Proposer {
         if work.waiting.is_empty() {
             return;
         }
+        if self.cluster.is_none() {
+            return self.wait_for_identity(now, key, work, effects);
+        }
         if !may_read {
             return self.begin_change(now, key, work, effects);
         }
@@ -378,7 +397,7 @@ impl Proposer {
         work.round = self.rounds;
         work.lost.clear();
         let token = Token { key: key.clone(), round: work.round };
-        let (epoch, age) = (self.configuration.epoch, self.age);
+        let caller = self.caller();
         let is_accept = matches!(request, Request::Accept { .. });
         let Configuration { prepare, accept, .. } = &self.configuration;
         let list = if is_accept { accept.clone() } else { prepare.clone() };
@@ -389,7 +408,7 @@ impl Proposer {
         effects.extend(to.map(|(to, is_spare)| Effect::Send {
             to: to.clone(),
             token: token.clone(),
-            call: Call { epoch, age, request: request.clone() },
+            call: caller.call(request.clone()),
             is_spare,
         }));
         (work.spared, work.asked_spared_at) = (spared, None);

@@ -1,9 +1,7 @@
 //! One step from a configuration to the next, driven by one proposer.
 //!
-//! 1. **Enrol**: acceptors that are new must answer, and be empty. In the first
-//!    step of a cluster those that stay must answer too: what they note is how
-//!    they are told later from one that lost its memory. Nothing is changed
-//!    before all of them have answered.
+//! 1. **Enrol**: acceptors that are new must answer, and be empty. Nothing is
+//!    changed before all of them have answered.
 //! 2. **Decide**: the next configuration is written into a register of the
 //!    cluster's own, under the configuration of now, if that still holds the
 //!    configuration of now. Two operators cannot decide two steps.
@@ -18,9 +16,10 @@
 use std::time::Duration;
 
 use super::{
-    AcceptorId, Call, CommandId, Configuration, Effect, Epoch, Fence, Instant, Reply, Request,
+    AcceptorId, Caller, CommandId, Configuration, Effect, Epoch, Fence, Instant, Reply, Request,
     Token, UnsafeConfiguration,
 };
+use crate::identity::ClusterId;
 use crate::kv::{Command, Compare, Key, Outcome, Verdict};
 
 /// Why a step was not made.
@@ -35,13 +34,26 @@ pub enum ReconfigurationError {
     /// An acceptor that is to be added holds data.
     #[error("acceptor {0} holds registers of an earlier membership; wipe it first")]
     NotEmpty(AcceptorId),
-    /// An acceptor that is to be added, or in the first step to stay, does not
-    /// answer; nothing was changed.
+    /// An acceptor that is to be added is one of another cluster.
     #[error(
-        "acceptor {0} does not answer; nothing was changed: start it, or take it out first \
-         (the first change of a cluster needs all acceptors that stay)"
+        "acceptor {id} belongs to another cluster, {held}, and this one is {ours}; nothing was \
+         changed: if the data of the other one may go, stop its node, remove its data directory \
+         (or flush its Redis), and start it again"
     )]
+    OtherCluster {
+        /// The acceptor.
+        id: AcceptorId,
+        /// Its cluster.
+        held: ClusterId,
+        /// That of the proposer.
+        ours: ClusterId,
+    },
+    /// An acceptor that is to be added does not answer; nothing was changed.
+    #[error("acceptor {0} does not answer; nothing was changed: start it")]
     Unreachable(AcceptorId),
+    /// The proposer does not know its cluster yet.
+    #[error("the cluster is not founded yet, as far as this node knows; nothing was changed")]
+    NotFounded,
     /// No quorum answered; nothing was changed.
     #[error("no quorum of acceptors answered in time; nothing was changed")]
     Failed,
@@ -63,6 +75,9 @@ pub struct Reconfiguration {
     id: CommandId,
     /// Comes back with the replies.
     token: Token,
+    cluster: ClusterId,
+    /// How far the proposer has counted its ballots.
+    counter: u64,
     old: Configuration,
     wanted: Configuration,
     stage: Stage,
@@ -91,11 +106,13 @@ impl Reconfiguration {
     /// After so long those that did not answer are asked again.
     const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-    /// Starts a step from `old` to `wanted`. `fence` is what the proposer
-    /// knows, `round` a round of its own.
+    /// Starts a step from `old` to `wanted` in a cluster where the proposer has
+    /// counted as far as `counter`. `fence` is what it knows, `round` a round of
+    /// its own.
     pub fn new(
         (id, deadline): (CommandId, Instant),
         round: u64,
+        (cluster, counter): (ClusterId, u64),
         old: Configuration,
         wanted: Configuration,
         fence: Fence,
@@ -103,6 +120,8 @@ impl Reconfiguration {
         Reconfiguration {
             id,
             token: Token { key: Key::configuration(), round },
+            cluster,
+            counter,
             old,
             wanted,
             stage: Stage::Enrolling,
@@ -148,21 +167,21 @@ impl Reconfiguration {
     /// Asks everybody who is still to answer.
     pub fn ask(&mut self, effects: &mut Vec<Effect>) -> Progress {
         let fence = || self.fence.clone();
-        let enrol = |id| (id, Request::Enrol { fence: fence() });
+        let counter = self.counter;
+        let enrol = |id| (id, Request::Enrol { fence: fence(), counter, is_founding: false });
         let raise = |id| (id, Request::Raise { fence: fence() });
         let requests: Vec<(&AcceptorId, Request)> = match self.stage {
-            Stage::Enrolling => {
-                self.newcomers().map(enrol).chain(self.founders().map(raise)).collect()
-            }
+            Stage::Enrolling => self.newcomers().map(enrol).collect(),
             Stage::Deciding => return Progress::Waits,
             Stage::Fencing => self.old.acceptors().chain(self.newcomers()).map(raise).collect(),
         };
-        let (epoch, age) = (self.fence.epoch, self.fence.age);
+        let Fence { epoch, age, .. } = self.fence;
+        let caller = Caller { cluster: Some(self.cluster), epoch, age };
         let asked = requests.into_iter().filter(|(id, _)| !self.done.contains(id));
         effects.extend(asked.map(|(id, request)| Effect::Send {
             to: id.clone(),
             token: self.token.clone(),
-            call: Call { epoch, age, request },
+            call: caller.call(request),
             is_spare: false,
         }));
         effects.push(Effect::SetTimer { token: self.token.clone(), after: Self::RETRY_AFTER });
@@ -188,6 +207,12 @@ impl Reconfiguration {
                 self.answer(Err(ReconfigurationError::NotEmpty(from)), effects);
                 Progress::Ended
             }
+            (Stage::Enrolling, Some(Reply::OtherCluster { held })) => {
+                let error =
+                    ReconfigurationError::OtherCluster { id: from, held, ours: self.cluster };
+                self.answer(Err(error), effects);
+                Progress::Ended
+            }
             (Stage::Fencing, Some(Reply::Fenced(fence))) if fence.age > self.fence.age => {
                 self.fence.raise(&fence);
                 self.ask(effects)
@@ -204,7 +229,7 @@ impl Reconfiguration {
         }
         match self.stage {
             Stage::Enrolling => {
-                let silent = self.asked_first().find(|id| !self.done.contains(id)).cloned();
+                let silent = self.newcomers().find(|id| !self.done.contains(id)).cloned();
                 let error = silent.map(ReconfigurationError::Unreachable);
                 self.answer(Err(error.unwrap_or(ReconfigurationError::Failed)), effects);
                 Progress::Ended
@@ -259,7 +284,7 @@ impl Reconfiguration {
     /// What follows from what was done so far.
     fn progress(&mut self) -> Progress {
         match self.stage {
-            Stage::Enrolling if self.asked_first().all(|id| self.done.contains(id)) => {
+            Stage::Enrolling if self.newcomers().all(|id| self.done.contains(id)) => {
                 self.stage = Stage::Deciding;
                 Progress::Decides(self.command())
             }
@@ -291,18 +316,6 @@ impl Reconfiguration {
 
     fn newcomers(&self) -> impl Iterator<Item = &AcceptorId> {
         self.wanted.acceptors().filter(|id| !self.old.acceptors().any(|old| old == *id))
-    }
-
-    /// Those that stay in the first step.
-    fn founders(&self) -> impl Iterator<Item = &AcceptorId> {
-        let is_first = self.old.epoch == Epoch::FOUNDING;
-        let stays = |id: &&AcceptorId| self.wanted.acceptors().any(|wanted| wanted == *id);
-        self.old.acceptors().filter(move |_| is_first).filter(stays)
-    }
-
-    /// Those that must answer before anything is decided.
-    fn asked_first(&self) -> impl Iterator<Item = &AcceptorId> {
-        self.newcomers().chain(self.founders())
     }
 
     /// Says how it ended, once.

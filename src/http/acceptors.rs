@@ -41,7 +41,8 @@ fn describe(status: Option<AcceptorStatus>) -> Value {
         Some(status) => json!({
             "epoch": status.fence.epoch,
             "age": status.fence.age,
-            "isEnrolled": status.is_enrolled,
+            "isEnrolled": status.cluster.is_some(),
+            "clusterId": status.cluster,
             "registers": status.registers,
             "deleted": status.dead,
         }),

@@ -194,10 +194,13 @@ fn class(error: &ReconfigurationError) -> (StatusCode, &'static str) {
         ReconfigurationError::Unsafe(_) => (StatusCode::BAD_REQUEST, "UnsafeConfiguration"),
         ReconfigurationError::Busy => (StatusCode::CONFLICT, "Busy"),
         ReconfigurationError::NotEmpty(_) => (StatusCode::CONFLICT, "AcceptorNotEmpty"),
+        ReconfigurationError::OtherCluster { .. } => (StatusCode::CONFLICT, "OtherCluster"),
         ReconfigurationError::Unreachable(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "AcceptorUnreachable")
         }
-        ReconfigurationError::Failed => (StatusCode::SERVICE_UNAVAILABLE, "PrepareError"),
+        ReconfigurationError::Failed | ReconfigurationError::NotFounded => {
+            (StatusCode::SERVICE_UNAVAILABLE, "PrepareError")
+        }
         ReconfigurationError::Unknown => (StatusCode::GATEWAY_TIMEOUT, "CommitError"),
     }
 }

@@ -49,6 +49,7 @@ pub async fn version(state: web::Data<ClientState>) -> HttpResponse {
         "gryadka": env!("CARGO_PKG_VERSION"),
         "wire": crate::transport::WIRE_VERSION,
         "cluster": state.cluster,
+        "clusterId": state.cluster_id.get(),
         "node": state.node,
         "protocol": state.protocol,
         "pid": std::process::id(),

@@ -130,7 +130,7 @@ async fn readable(request: &HttpRequest, state: &ClientState) -> Result<Vec<Memb
 
 fn answer(state: &ClientState, body: &impl Serialize) -> HttpResponse {
     let mut response: HttpResponseBuilder = HttpResponse::Ok();
-    response.insert_header((CLUSTER_HEADER, cluster_id(&state.cluster)));
+    response.insert_header((CLUSTER_HEADER, cluster_id(&state.cluster_id)));
     let mut text = serde_json::to_string(body).expect("plain data is JSON");
     text.push('\n');
     response.content_type("application/json").body(text)

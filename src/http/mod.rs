@@ -32,6 +32,7 @@ pub use error::ApiError;
 pub use peer::PeerState;
 
 use crate::actors::{Acceptors, Chaos, Service};
+use crate::identity::OwnCluster;
 use crate::kv::Consistency;
 
 /// How long a client may take nothing of an answer before its connection ends.
@@ -46,6 +47,8 @@ pub struct ClientState {
     pub node: String,
     /// The cluster's name.
     pub cluster: String,
+    /// The cluster's id, once it is known.
+    pub cluster_id: OwnCluster,
     /// What `GET /configuration` shows.
     pub configuration: Configurations,
     /// What stands behind the APIs.

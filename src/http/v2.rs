@@ -23,7 +23,7 @@ pub async fn keys(
     payload: web::Payload,
     state: web::Data<ClientState>,
 ) -> HttpResponse {
-    let answerer = Answerer::new(&state.cluster);
+    let answerer = Answerer::new(&state.cluster_id);
     match handle(&request, payload, &state, &answerer).await {
         Ok(response) => response,
         Err(error) => answerer.error(&error),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::ApiError;
 use super::indices::Indices;
 use super::sending::Sending;
+use crate::identity::OwnCluster;
 use crate::kv::{Answer, Command, Compare, Listed, Outcome, Record, Refusal, Verdict};
 
 /// The header that carries the cluster's id.
@@ -168,7 +169,7 @@ pub struct Answerer {
 
 impl Answerer {
     /// Answers for a cluster.
-    pub fn new(cluster: &str) -> Self {
+    pub fn new(cluster: &OwnCluster) -> Self {
         Answerer { cluster_id: cluster_id(cluster) }
     }
 
@@ -336,12 +337,9 @@ fn children(parent: &str, entries: &[Entry], depth: usize) -> Vec<Node> {
     nodes
 }
 
-/// A cluster's id in etcd's form, from its name (64-bit FNV-1a).
-pub fn cluster_id(name: &str) -> String {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    format!("{hash:016x}")
+/// A cluster's id in etcd's form; zeros as long as it is not known.
+pub fn cluster_id(cluster: &OwnCluster) -> String {
+    cluster.get().map_or_else(|| "0".repeat(16), |cluster| cluster.to_string())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::actors::{
 };
 use crate::caspaxos::{AcceptorId, Configuration, Place, Settings};
 use crate::config::{AcceptorPlace, AcceptorRef, Deployment, ProposerActor, RedisAddress};
+use crate::identity::OwnCluster;
 use crate::store::{EmbeddedStore, Identity, RedisError, RedisStore, read_configuration};
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use rand::seq::IndexedRandom;
@@ -50,6 +51,8 @@ pub struct Running {
     pub service: Service,
     /// For operators.
     pub acceptors: Acceptors,
+    /// Its cluster.
+    pub cluster: OwnCluster,
     /// Who is to know what others ask the acceptor of this node for.
     pub overtaken: Shards<Overtaken>,
     /// The event loops of all shards but the first.
@@ -67,7 +70,14 @@ pub fn start_proposer(
     let path = deployment.data_dir.join("configuration.json");
     let kept = read_configuration(&path).map_err(StartError::Configuration)?;
     let founding = founding(deployment, proposer);
-    let configuration = kept.unwrap_or_else(|| founding.clone());
+    let (cluster, configuration) = match kept {
+        // While the founding configuration is in force, the deployment file has it:
+        // with another one the acceptors are asked.
+        Some(kept) if !is_changed(&kept.configuration, &founding) => {
+            (Some(kept.cluster), kept.configuration)
+        }
+        Some(_) | None => (None, founding.clone()),
+    };
     check_redis(deployment, &configuration)?;
     let (keeper, thread) = ConfigurationKeeper::start(path)
         .map_err(|error| StartError::Thread { of: "the configuration".into(), error })?;
@@ -91,7 +101,7 @@ pub fn start_proposer(
         let link_to: LinkTo = Box::new(move |id, place, proposer| links.to(id, place, proposer));
         Proposer::start_on(arbiter, proposer.id, view, keeper, link_to, settings.clone())
     };
-    let view = ProposerView::new(configuration.clone());
+    let view = ProposerView::new(cluster, configuration.clone());
     let first = start(&Arbiter::current(), view.clone(), Some(keeper));
     // To other nodes each of them is a proposer of its own.
     let arbiters = (1..shards).map(|_| Arbiter::try_new()).collect::<io::Result<Vec<Arbiter>>>();
@@ -99,9 +109,8 @@ pub fn start_proposer(
         of: "an event loop of the proposer".into(),
         error,
     })?;
-    let others = arbiters
-        .iter()
-        .map(|arbiter| start(&arbiter.handle(), ProposerView::new(configuration.clone()), None));
+    let view_of_other = || ProposerView::new(cluster, configuration.clone());
+    let others = arbiters.iter().map(|arbiter| start(&arbiter.handle(), view_of_other(), None));
     let shards: Vec<Addr<Proposer>> = std::iter::once(first.clone()).chain(others).collect();
     for shard in &shards {
         let siblings = shards.iter().filter(|other| *other != shard);
@@ -109,10 +118,17 @@ pub fn start_proposer(
     }
     let service = Service::new(Shards::of(&shards), first.recipient());
     let overtaken = Shards::of(&shards);
+    let cluster = view.cluster().clone();
     let acceptors = Acceptors::new(shards, view, service.clone());
     let status = acceptors.collector().clone();
     actix::spawn(Collector::new(acceptors.clone(), proposer.collection, status).run());
-    Ok(Running { service, acceptors, overtaken, arbiters })
+    Ok(Running { service, acceptors, cluster, overtaken, arbiters })
+}
+
+/// Whether a deployment file was given another founding configuration than the
+/// one that was kept.
+fn is_changed(kept: &Configuration, founding: &Configuration) -> bool {
+    kept.epoch == founding.epoch && kept.digest() != founding.digest()
 }
 
 /// An unsafe server is the operator's business; one that is away may come back.
@@ -120,7 +136,7 @@ fn check_redis(deployment: &Deployment, configuration: &Configuration) -> Result
     for (acceptor, place) in &configuration.places {
         let Place::Redis { host, port, is_transient } = place else { continue };
         let address = RedisAddress { host: host.clone(), port: *port };
-        match RedisStore::new(address, &deployment.cluster, *is_transient).check() {
+        match RedisStore::new(address, &deployment.cluster, acceptor, *is_transient).check() {
             Ok(()) => {}
             Err(error @ RedisError::Unreachable { .. }) => {
                 log::warn!("acceptor {acceptor} is away and will be tried again: {error}");
@@ -172,7 +188,7 @@ impl Links {
             (None, Some(Place::Peer { url })) => Destination::Remote(Post::new(url)),
             (None, Some(Place::Redis { host, port, is_transient })) => {
                 let address = RedisAddress { host: host.clone(), port: *port };
-                let store = RedisStore::new(address, &self.cluster, *is_transient);
+                let store = RedisStore::new(address, &self.cluster, id, *is_transient);
                 match Storage::start(id.clone(), Box::new(store)) {
                     Ok((storage, _)) => Destination::Driven(Acceptor::new(storage).start()),
                     Err(error) => {

@@ -82,6 +82,9 @@ pub enum StartError {
     /// The snapshots of a replica cannot be used.
     #[error("actors.raft.snapshot_dir: {0}")]
     Snapshots(SnapshotError),
+    /// A replica can be of no cluster.
+    #[error("the replica can be of no cluster: {0}")]
+    Stranger(String),
     /// A replica does not start.
     #[error("replica {id}: {error}")]
     Replica {

@@ -14,6 +14,7 @@ use crate::actors::{
     start_replica_storage,
 };
 use crate::config::{Deployment, RaftActor};
+use crate::identity::{Nonce, OwnCluster};
 use crate::raft::{self, Blocking, Jobs, Profile, ReplicaId, Settings, Snapshots, Store};
 use crate::store::{FjallDisk, ReplicaIdentity};
 
@@ -23,6 +24,8 @@ pub struct Running {
     pub replica: raft::Replica<FjallDisk>,
     /// What clients see of it.
     pub service: Service,
+    /// Its cluster.
+    pub cluster: OwnCluster,
     /// Where other replicas' calls go.
     pub door: (ReplicaId, Recipient<ServeReplica>),
 }
@@ -40,10 +43,12 @@ pub async fn start_replica(
     let identity = ReplicaIdentity { cluster: deployment.cluster.clone(), id };
     let opened = database.get().map_err(unopened)?;
     let disk = FjallDisk::open(opened, database.directory(), identity).map_err(unopened)?;
-    let store = Store::open(disk, None);
+    let store = Store::open(disk, Nonce(rand::random()), None);
     let store = store.map_err(|error| StartError::ReplicaData { id, error })?;
     let applied = store.state().summary().applied.last;
-    let snapshots = Snapshots::open(&actor.snapshot_dir, applied, Blocking::OnThreads);
+    let cluster = OwnCluster::new(store.cluster());
+    let directory = &actor.snapshot_dir;
+    let snapshots = Snapshots::open(directory, cluster.clone(), applied, Blocking::OnThreads);
     let snapshots = snapshots.map_err(StartError::Snapshots)?;
     let (state, log) = (store.state().clone(), store.log().clone());
     let (jobs, queue) = Jobs::queue();
@@ -54,8 +59,8 @@ pub async fn start_replica(
 
     let links = ReplicaLinks::new(&deployment.cluster, &deployment.node, id, chaos.clone()).start();
     let peers = Arc::new(ReplicaPeers::new(links));
-    let started =
-        raft::Replica::start(settings(deployment, actor), (state, log), jobs, snapshots, peers);
+    let (settings, own) = (settings(deployment, actor), cluster.clone());
+    let started = raft::Replica::start(settings, own, (state, log), jobs, snapshots, peers);
     let replica = started.await.map_err(|error| StartError::Replica { id, error })?;
     let view = ReplicaView::new(&replica);
     let address = Replica::new(replica.clone()).start();
@@ -63,7 +68,7 @@ pub async fn start_replica(
         .with_local(view.clone())
         .with_members(address.clone().recipient(), view.clone())
         .with_inspect(view);
-    Ok(Running { replica, service, door: (id, address.recipient()) })
+    Ok(Running { replica, service, cluster, door: (id, address.recipient()) })
 }
 
 fn settings(deployment: &Deployment, actor: &RaftActor) -> Settings {

@@ -7,6 +7,7 @@ use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 
 use super::memories::{ABSENT_KEYS, Memories};
+use super::message::Published;
 use super::planted::{Bug, is_planted};
 use super::rows::Row;
 use super::state::{Applied, Members, Summary, record};
@@ -67,13 +68,10 @@ impl<'a, D: Disk> Application<'a, D> {
                 self.are_members_changed = true;
                 Ok(Response::Nothing)
             }
-            EntryPayload::Normal(Request::Publish { id, profile }) => {
-                let members = Arc::make_mut(&mut self.members);
-                if members.url(*id).is_some() {
-                    members.profiles.insert(*id, profile.clone());
-                    self.are_members_changed = true;
-                }
-                Ok(Response::Nothing)
+            EntryPayload::Normal(Request::Publish(publication)) => {
+                let published = Arc::make_mut(&mut self.members).publish(publication);
+                self.are_members_changed |= published == Published::Noted;
+                Ok(Response::Published(published))
             }
             EntryPayload::Normal(Request::Command { key, command }) => {
                 self.submit_one(key, command.clone().into())

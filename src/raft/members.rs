@@ -15,13 +15,13 @@ use openraft::metrics::RaftMetrics;
 use openraft::{ChangeMembers, Membership};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::leader::{Attempt, Unled};
+use super::leader::Attempt;
 use super::message::{Call, ChangeError, Changed, Lane, MemberChange, Reply};
 use super::peers::Unanswered;
 use super::replica::{End, Replica};
 use super::state::Members;
 use super::store::lock;
-use super::types::{Member, ReplicaId, Request, Types};
+use super::types::{Member, ReplicaId, Types};
 use crate::kv::Refusal;
 use crate::store::Disk;
 
@@ -116,7 +116,7 @@ impl<D: Disk> Replica<D> {
                 return conflict(&format!("member {id} is there already, with another address"));
             }
             None => {
-                let member = Member { peer_url: peer_url.into() };
+                let member = Member { peer_url: peer_url.into(), nonce: None };
                 let change = ChangeMembers::AddNodes(BTreeMap::from([(id, member)]));
                 match self.commit(change, deadline).await {
                     Attempt::Done(Ok(Changed::Done)) => {}
@@ -130,7 +130,7 @@ impl<D: Disk> Replica<D> {
     /// Waits a little for a learner to catch up, if it answers at all.
     async fn promote_newcomer(&self, id: ReplicaId, peer_url: &str, deadline: Instant) -> Changed {
         let patience = NEWCOMER_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
-        let call = Call::Hello { is_new: false };
+        let call = Call::Hello;
         let hello = self.peers.call(id, peer_url, Lane::Control, call, patience).await;
         if let Err(Unanswered::NotSent(why) | Unanswered::Lost(why)) = hello {
             return Changed::Learner {
@@ -261,6 +261,9 @@ impl<D: Disk> Replica<D> {
 
     /// Looks after the replica and, while it leads, after the members.
     pub(super) async fn tend(self) {
+        if !self.belong().await {
+            return;
+        }
         let mut leader_shown = None;
         let mut publishing = Instant::now();
         loop {
@@ -330,32 +333,11 @@ impl<D: Disk> Replica<D> {
             if id == self.settings.id {
                 continue;
             }
-            let call = Call::Hello { is_new: false };
+            let call = Call::Hello;
             let hello = self.peers.call(id, url, Lane::Control, call, TICK).await;
             if let Ok(Reply::Removed) = hello {
                 self.ended.send_replace(Some(End::Removed));
             }
-        }
-    }
-
-    /// Tells the others how clients reach this replica, unless they know.
-    async fn publish(&self) {
-        let (id, profile) = (self.settings.id, self.settings.profile.clone());
-        let members = self.state.members();
-        if members.url(id).is_none() || members.profiles.get(&id) == Some(&profile) {
-            return;
-        }
-        let deadline = Instant::now() + Duration::from_secs(1);
-        let publish = Request::Publish { id, profile: profile.clone() };
-        let here = async || match self.append(publish.clone(), deadline).await {
-            Attempt::Done(_) => Attempt::Done(()),
-            Attempt::Elsewhere(leader) => Attempt::Elsewhere(leader),
-        };
-        let call = |_| Call::Publish { id, profile: profile.clone() };
-        let parse = |reply| matches!(reply, Reply::Noted).then_some(());
-        let published = self.at_leader(deadline, Lane::Forward, here, call, parse);
-        if let Err(Unled::Failed(why) | Unled::Lost(why)) = published.await {
-            log::debug!("the others were not told of this replica yet: {why}");
         }
     }
 

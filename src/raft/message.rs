@@ -1,5 +1,7 @@
 //! What replicas say to each other.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use openraft::EntryPayload;
 use openraft::raft::{
@@ -9,9 +11,19 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use super::types::{Entry, Profile, ReplicaId, Request, SnapshotMeta, Types, Vote};
+use crate::identity::{ClusterId, Nonce};
 use crate::kv::{Answer, Command, Key, LogPosition, Refusal, Submission};
 
-/// A message of one replica to another.
+/// What one replica sends to another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Message {
+    /// The cluster of the sender; unknown to one that still asks for it.
+    pub cluster: Option<ClusterId>,
+    /// What it wants.
+    pub call: Call,
+}
+
+/// What one replica wants of another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Call {
     /// Append these entries (§5.3); without any it is a heartbeat.
@@ -43,18 +55,53 @@ pub enum Call {
         /// How long the client still waits, in milliseconds.
         patience_ms: u32,
     },
-    /// Tell the others about me. For the leader.
-    Publish {
-        /// The member.
-        id: ReplicaId,
-        /// How it is called and reached.
-        profile: Profile,
-    },
+    /// Note a member in the log. For the leader.
+    Publish(Publication),
+    /// What cluster are you of? Answered to whoever asks.
+    Identify,
+    /// Let me in. Asked of any member by one that was added and has no data.
+    Join(Publication),
     /// Am I still a member? Asked by who hears of no leader.
-    Hello {
-        /// Whether the sender has no data.
-        is_new: bool,
-    },
+    Hello,
+}
+
+/// What a member has noted in the log about itself when it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// The member.
+    pub id: ReplicaId,
+    /// Drawn when its store was created: a member whose data is gone has
+    /// another one.
+    pub nonce: Nonce,
+    /// How it is called and reached.
+    pub profile: Profile,
+}
+
+/// What became of a [`Publication`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Published {
+    /// It is noted.
+    Noted,
+    /// There is no such member.
+    NotMember,
+    /// The member had another nonce before.
+    OtherNonce,
+}
+
+/// Which cluster a replica is of, as it answers [`Call::Identify`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its cluster, if it knows it.
+    pub cluster: Option<ClusterId>,
+    /// Its nonce.
+    pub nonce: Nonce,
+    /// The digest of the members that it founds a cluster with; `None` when it
+    /// joins one.
+    pub started_with: Option<u64>,
+    /// The founders of its cluster and their nonces, if it is one of them.
+    pub founders: BTreeMap<ReplicaId, Nonce>,
+    /// The nonces of all members that it knows of.
+    pub nonces: BTreeMap<ReplicaId, Nonce>,
 }
 
 /// A piece of a snapshot file. Pieces come in order; the last one installs it.
@@ -135,16 +182,26 @@ pub enum Reply {
     Submitted(Result<Answer, Refusal>),
     /// To [`Call::Change`].
     Changed(Result<Changed, ChangeError>),
-    /// To [`Call::Publish`] and [`Call::Hello`].
+    /// To [`Call::Hello`].
     Noted,
+    /// To [`Call::Publish`].
+    Published(Published),
+    /// To [`Call::Identify`].
+    Identity(Identity),
+    /// To [`Call::Join`]: whether the sender may begin.
+    Joined(Published),
+    /// To anything but a question for the cluster: this replica is of another
+    /// one than the sender, or knows none yet. It did nothing.
+    OtherCluster {
+        /// Its cluster.
+        held: Option<ClusterId>,
+    },
     /// To whatever only the leader answers: somebody else is, as far as this
     /// replica knows. It did nothing.
     NotLeader {
         /// Who leads, if it knows.
         leader: Option<ReplicaId>,
     },
-    /// To a [`Call::Hello`] of who has no data, but has been a member that had.
-    Known,
     /// To anything, when the sender was removed from the cluster.
     Removed,
     /// To anything: it was not served, and why.
@@ -210,7 +267,7 @@ pub fn entry_bytes(entry: &Entry) -> usize {
             };
             commands.iter().map(bytes).sum()
         }
-        EntryPayload::Normal(Request::Publish { .. })
+        EntryPayload::Normal(Request::Publish(_))
         | EntryPayload::Blank
         | EntryPayload::Membership(_) => FRAME_BYTES,
     }
@@ -231,8 +288,10 @@ impl Call {
                 | Call::TransferLeader(_)
                 | Call::ReadIndex
                 | Call::Change { .. }
-                | Call::Publish { .. }
-                | Call::Hello { .. } => 0,
+                | Call::Publish(_)
+                | Call::Identify
+                | Call::Join(_)
+                | Call::Hello => 0,
             }
     }
 }
@@ -255,8 +314,11 @@ impl Reply {
                 | Reply::ReadIndex(_)
                 | Reply::Changed(_)
                 | Reply::Noted
+                | Reply::Published(_)
+                | Reply::Identity(_)
+                | Reply::Joined(_)
+                | Reply::OtherCluster { .. }
                 | Reply::NotLeader { .. }
-                | Reply::Known
                 | Reply::Removed
                 | Reply::Refused(_) => 0,
             }

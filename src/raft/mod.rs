@@ -23,6 +23,8 @@
 //! | `writes` | one entry for all commands that wait |
 //! | `sparing` | which followers get their entries in company |
 //! | `members` | members come, catch up, and go for good |
+//! | `belonging` | which cluster a replica is of, and that it was not emptied |
+//! | `callers` | what another replica cannot honestly say |
 //!
 //! It knows no actors and no sockets: [`Peers`] and the queue of [`Job`]s are
 //! its two openings. In a node, links and the storage thread stand behind them;
@@ -49,6 +51,8 @@
 //! changing a member's address: remove it and add another.
 
 mod application;
+mod belonging;
+mod callers;
 mod leader;
 mod log_store;
 mod log_tail;
@@ -75,9 +79,10 @@ mod writes;
 pub use leader::Unled;
 pub use log_store::{Jobs, LogStore};
 pub use message::{
-    Call, ChangeError, Changed, Lane, MemberChange, Reply, SnapshotChunk, SnapshotReply,
+    Call, ChangeError, Changed, Identity, Lane, MemberChange, Message, Publication, Published,
+    Reply, SnapshotChunk, SnapshotReply,
 };
-pub use peers::{Peers, Unanswered};
+pub use peers::{OwnPeers, Peers, Unanswered};
 pub use planted::Bug;
 pub use replica::{End, Handle, Replica, StartError};
 pub use runtime::Runtime;
@@ -85,7 +90,7 @@ pub use settings::Settings;
 pub use snapshot::{Blocking, Snapshots};
 pub use state::{Applied, Members, State, StateHash};
 pub use state_machine::{SnapshotBuilder, StateMachine};
-pub use store::{Job, SharedLog, Store};
+pub use store::{Belonging, Job, SharedLog, Store};
 pub use types::{
     Entry, LogId, Member, Profile, ReplicaId, Request, Response, SnapshotMeta, StoredMembership,
     Types, Vote,

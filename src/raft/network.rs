@@ -16,17 +16,18 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
-use super::peers::{Peers, Unanswered};
+use super::peers::{OwnPeers, Unanswered};
 use super::replica::End;
 use super::snapshot::Snapshots;
 use super::sparing::{Append, COMPANY_PATIENCE, ENOUGH_BYTES, Sparing};
 use super::types::{Member, ReplicaId, Types, Vote};
+use crate::identity::ClusterId;
 use crate::store::SnapshotFile;
 
 /// Makes the ways to the other replicas.
 pub struct Network {
     /// Who carries the messages.
-    pub peers: Arc<dyn Peers>,
+    pub peers: OwnPeers,
     /// Reads the files that are sent.
     pub snapshots: Snapshots,
     /// Is told when another replica says that this one was removed.
@@ -37,7 +38,7 @@ pub struct Network {
 
 /// The way to one replica, on one lane.
 pub struct Way {
-    peers: Arc<dyn Peers>,
+    peers: OwnPeers,
     snapshots: Snapshots,
     ended: watch::Sender<Option<End>>,
     sparing: Arc<Sparing>,
@@ -100,6 +101,10 @@ impl Way {
                 self.ended.send_replace(Some(End::Removed));
                 Err(Unreachable::from_string("this replica was removed from the cluster").into())
             }
+            Ok(Reply::OtherCluster { held }) => {
+                let why = other_cluster(self.to, held, self.peers.cluster().get());
+                Err(Unreachable::from_string(why).into())
+            }
             Ok(reply) => Ok(reply),
             Err(Unanswered::NotSent(why)) => Err(Unreachable::from_string(why).into()),
             Err(Unanswered::Lost(why)) => Err(NetworkError::from_string(why).into()),
@@ -141,6 +146,19 @@ impl Way {
         };
         NetworkError::from_string(why).into()
     }
+}
+
+/// What is wrong when another replica says that it is of another cluster.
+pub fn other_cluster(to: ReplicaId, held: Option<ClusterId>, own: Option<ClusterId>) -> String {
+    let name = |cluster: Option<ClusterId>| {
+        cluster.map_or_else(|| "none yet".to_owned(), |cluster| cluster.to_string())
+    };
+    format!(
+        "replica {to} is of cluster {}, and this one of cluster {}; the one of the two that has \
+         the data of another cluster must be stopped and its data removed",
+        name(held),
+        name(own)
+    )
 }
 
 impl RaftNetworkV2<Types> for Way {

@@ -1,12 +1,14 @@
 //! The way to the other replicas, as a replica sees it. Actors and HTTP stand
 //! behind it in a node, a seeded network in the simulator.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::message::{Call, Lane, Reply};
+use super::message::{Call, Lane, Message, Reply};
 use super::types::ReplicaId;
+use crate::identity::OwnCluster;
 
 /// Why a call has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +23,7 @@ pub enum Unanswered {
 
 /// The way to the other replicas.
 pub trait Peers: Send + Sync + 'static {
-    /// Sends a call to the replica `to`, whose peer listener is at `url`, and
+    /// Sends a message to the replica `to`, whose peer listener is at `url`, and
     /// waits for its reply no longer than `patience`; on [`Lane::Control`] the
     /// way may give up sooner, so that nothing there waits behind a dead
     /// connection.
@@ -30,7 +32,39 @@ pub trait Peers: Send + Sync + 'static {
         to: ReplicaId,
         url: &str,
         lane: Lane,
-        call: Call,
+        message: Message,
         patience: Duration,
     ) -> BoxFuture<'static, Result<Reply, Unanswered>>;
+}
+
+/// The way to the other replicas in the name of a cluster.
+#[derive(Clone)]
+pub struct OwnPeers {
+    peers: Arc<dyn Peers>,
+    cluster: OwnCluster,
+}
+
+impl OwnPeers {
+    /// The way of a replica of this cluster.
+    pub fn new(peers: Arc<dyn Peers>, cluster: OwnCluster) -> Self {
+        OwnPeers { peers, cluster }
+    }
+
+    /// The cluster of this replica, once it is known.
+    pub fn cluster(&self) -> &OwnCluster {
+        &self.cluster
+    }
+
+    /// As [`Peers::call`].
+    pub fn call(
+        &self,
+        to: ReplicaId,
+        url: &str,
+        lane: Lane,
+        call: Call,
+        patience: Duration,
+    ) -> BoxFuture<'static, Result<Reply, Unanswered>> {
+        let message = Message { cluster: self.cluster.get(), call };
+        self.peers.call(to, url, lane, message, patience)
+    }
 }

@@ -9,13 +9,11 @@
 //! and tried again until the client's patience ends; what was appended and
 //! lost its leader, or was forwarded and lost its answer, is unknown.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::error::{InitializeError, RaftError};
 use openraft::metrics::RaftMetrics;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use tokio::sync::watch;
@@ -23,9 +21,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::leader::Attempt;
 use super::log_store::{Jobs, LogStore};
-use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
+use super::message::{Call, Lane, Message, Reply, SnapshotChunk, SnapshotReply};
 use super::network::Network;
-use super::peers::Peers;
+use super::peers::{OwnPeers, Peers};
 use super::planted::{Bug, is_planted};
 use super::reads::Reads;
 use super::runtime::Runtime;
@@ -35,8 +33,9 @@ use super::sparing::Sparing;
 use super::state::State;
 use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
-use super::types::{Member, ReplicaId, Request, Types};
+use super::types::{ReplicaId, Types};
 use super::writes::Writes;
+use crate::identity::OwnCluster;
 use crate::kv::{Answer, Key, Refusal, Submission};
 use crate::store::{Disk, Received};
 
@@ -46,19 +45,6 @@ pub enum StartError {
     /// The settings contradict each other.
     #[error("{0}")]
     Settings(String),
-    /// It has no data, but others know it.
-    #[error(
-        "it was a member before, as member {witness} tells, but its data is gone, and with it \
-         what it promised and acknowledged: taking part again could lose writes; bring the data \
-         back, or remove it (curl -X DELETE http://ANOTHER-MEMBER/{id}) and add a new member \
-         with an id that was never used"
-    )]
-    Forgotten {
-        /// The replica.
-        id: ReplicaId,
-        /// Who knows it.
-        witness: ReplicaId,
-    },
     /// openraft refuses what the disk holds.
     #[error("the replica cannot be started: {0}")]
     Raft(String),
@@ -69,6 +55,8 @@ pub enum StartError {
 pub enum End {
     /// It is no member of the cluster any more.
     Removed,
+    /// It can be of no cluster; the text says why, and what to do.
+    Refused(String),
     /// A rule of Raft was broken, or its storage has failed.
     Broken(String),
 }
@@ -99,7 +87,9 @@ pub struct Inner<D: Disk> {
     pub(super) raft: Raft<Types, StateMachine<D>>,
     pub(super) state: State<D>,
     pub(super) log: SharedLog,
-    pub(super) peers: Arc<dyn Peers>,
+    pub(super) peers: OwnPeers,
+    /// Why the cluster is not known yet.
+    unidentified: Mutex<String>,
     pub(super) reads: Mutex<Reads>,
     writes: Mutex<Writes>,
     /// Held while members change: one change at a time.
@@ -109,16 +99,16 @@ pub struct Inner<D: Disk> {
     /// When a leader showed last that it lives.
     led_at: Mutex<Instant>,
     snapshots: Snapshots,
-    jobs: Jobs,
+    pub(super) jobs: Jobs,
 }
 
-/// How long a new replica waits for the others to tell whether they know it.
-const HELLO_PATIENCE: Duration = Duration::from_millis(300);
 impl<D: Disk> Replica<D> {
     /// Starts a replica on what a store holds; whoever calls runs the jobs of
-    /// the store meanwhile. Must be called within a `LocalSet`.
+    /// the store meanwhile. Must be called within a `LocalSet`. `cluster` is that
+    /// which the store knows; a replica of none finds out, or ends.
     pub async fn start(
         settings: Settings,
+        cluster: OwnCluster,
         store: (State<D>, SharedLog),
         jobs: Jobs,
         snapshots: Snapshots,
@@ -129,6 +119,7 @@ impl<D: Disk> Replica<D> {
         let ended = watch::Sender::new(None);
         let members = state.clone();
         let sparing = Sparing::new(settings.id, move || members.members());
+        let peers = OwnPeers::new(peers, cluster);
         let network = Network {
             peers: peers.clone(),
             snapshots: snapshots.clone(),
@@ -138,20 +129,9 @@ impl<D: Disk> Replica<D> {
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
         let log_store = LogStore::new(log.clone(), jobs.clone());
-        let is_new = {
-            let log = lock(&log);
-            log.vote.is_none() && log.last.is_none()
-        };
-        if is_new {
-            check_never_seen(&settings, &*peers).await?;
-        }
         let start = async {
             let raft = Raft::new(settings.id, Arc::new(config), network, log_store, machine).await;
-            let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
-            if is_new && !settings.joins {
-                found(&raft, &settings.members).await?;
-            }
-            Ok(raft)
+            raft.map_err(|error| StartError::Raft(error.to_string()))
         };
         let raft = Runtime::scope(settings.seed, start).await?;
         let replica = Replica(Arc::new(Inner {
@@ -160,6 +140,7 @@ impl<D: Disk> Replica<D> {
             state,
             log,
             peers,
+            unidentified: Mutex::new("it is being looked for".into()),
             reads: Mutex::default(),
             writes: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
@@ -180,6 +161,7 @@ impl<D: Disk> Replica<D> {
         submission: Submission,
         deadline: Instant,
     ) -> Result<Answer, Refusal> {
+        self.wait_for_cluster(deadline).await?;
         if submission.is_read() {
             self.catch_up(deadline).await?;
             return self.state.get(&key);
@@ -199,6 +181,7 @@ impl<D: Disk> Replica<D> {
 
     /// Waits until all that was done before now is applied here.
     pub async fn catch_up(&self, deadline: Instant) -> Result<(), Refusal> {
+        self.wait_for_cluster(deadline).await?;
         let position = self.read_index(deadline).await?;
         timeout_at(deadline, self.state.applied(position.index)).await.map_err(|_| {
             let behind = self.state.summary().applied.index().unwrap_or(0);
@@ -237,10 +220,22 @@ impl<D: Disk> Replica<D> {
         end.ok().and_then(|end| end.clone()).unwrap_or(End::Removed)
     }
 
-    /// Answers another replica.
-    pub async fn serve(&self, from: ReplicaId, call: Call) -> Reply {
+    /// Answers another replica. Whoever is turned away changes nothing.
+    pub async fn serve(&self, from: ReplicaId, message: Message) -> Reply {
+        let Message { cluster, call } = message;
+        let held = self.peers.cluster().get();
+        if let Call::Identify = call {
+            return Reply::Identity(self.identity());
+        }
+        let is_of_no_cluster = matches!(call, Call::Join(_)) && cluster.is_none();
+        if held.is_none() || (cluster != held && !is_of_no_cluster) {
+            return Reply::OtherCluster { held };
+        }
         if self.state.members().retired.contains(&from) {
             return Reply::Removed;
+        }
+        if let Err(why) = self.check(from, &call) {
+            return Reply::Refused(why);
         }
         let refused = |error: &dyn std::fmt::Display| Reply::Refused(error.to_string());
         match call {
@@ -288,18 +283,26 @@ impl<D: Disk> Replica<D> {
                     Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
                 }
             }
-            Call::Publish { id, profile } => {
-                let publish = Request::Publish { id, profile };
-                match self.append(publish, Instant::now() + Duration::from_secs(3)).await {
-                    Attempt::Done(_) => Reply::Noted,
+            Call::Publish(publication) => {
+                match self.note_here(publication, deadline(PUBLISH_PATIENCE_MS)).await {
+                    Attempt::Done(Ok(published)) => Reply::Published(published),
+                    Attempt::Done(Err(refusal)) => refused(&refusal),
                     Attempt::Elsewhere(leader) => Reply::NotLeader { leader },
                 }
             }
-            Call::Hello { is_new: true } if self.state.members().profiles.contains_key(&from) => {
-                Reply::Known
+            Call::Join(publication) => {
+                match self.note(publication, deadline(PUBLISH_PATIENCE_MS)).await {
+                    Ok(published) => Reply::Joined(published),
+                    Err(refusal) => refused(&refusal),
+                }
             }
-            Call::Hello { .. } => Reply::Noted,
+            Call::Hello => Reply::Noted,
+            Call::Identify => Reply::Identity(self.identity()),
         }
+    }
+
+    pub(super) fn lock_unidentified(&self) -> MutexGuard<'_, String> {
+        self.unidentified.lock().expect("nothing panics while it holds the lock")
     }
 
     /// When a leader showed last that it lives, as far as this replica knows.
@@ -385,39 +388,9 @@ impl<D: Disk> Replica<D> {
     }
 }
 
+/// How long the note of a member may take.
+const PUBLISH_PATIENCE_MS: u32 = 2000;
+
 fn deadline(patience_ms: u32) -> Instant {
     Instant::now() + Duration::from_millis(patience_ms.into())
-}
-
-/// Makes sure that no other member has known this replica with data: it would
-/// vote again where it has voted, and miss entries that it has acknowledged
-/// (figure 2 of the paper: persistent state).
-async fn check_never_seen(settings: &Settings, peers: &dyn Peers) -> Result<(), StartError> {
-    let id = settings.id;
-    let others = settings.members.iter().filter(|(other, _)| **other != id);
-    let asked = others.map(async |(other, url)| {
-        let call = Call::Hello { is_new: true };
-        (*other, peers.call(*other, url, Lane::Control, call, HELLO_PATIENCE).await)
-    });
-    for (witness, reply) in futures::future::join_all(asked).await {
-        if let Ok(Reply::Known) = reply {
-            return Err(StartError::Forgotten { id, witness });
-        }
-    }
-    Ok(())
-}
-
-/// Writes the first entry of a new log, which names the members. Each founder
-/// writes the same one, so that it does not matter who leads first.
-async fn found<D: Disk>(
-    raft: &Raft<Types, StateMachine<D>>,
-    founders: &BTreeMap<ReplicaId, String>,
-) -> Result<(), StartError> {
-    let member = |(id, url): (&ReplicaId, &String)| (*id, Member { peer_url: url.clone() });
-    let members: BTreeMap<ReplicaId, Member> = founders.iter().map(member).collect();
-    match raft.initialize(members).await {
-        // Another founder was quicker, and its log has come already.
-        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-        Err(error) => Err(StartError::Raft(error.to_string())),
-    }
 }

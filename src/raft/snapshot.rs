@@ -12,6 +12,7 @@ use super::message::SnapshotChunk;
 use super::state::{Members, Rows, Summary};
 use super::store::CHUNK_BYTES;
 use super::types::{LogId, SnapshotMeta};
+use crate::identity::{ClusterId, OwnCluster};
 use crate::store::{
     Received, SnapshotError, SnapshotFile, SnapshotReader, SnapshotReceiver, SnapshotWriter, View,
     decode, encode, prepare_snapshots,
@@ -20,6 +21,8 @@ use crate::store::{
 /// What stands in front of the rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotHeader {
+    /// The cluster.
+    pub cluster: ClusterId,
     /// The entry and the members, as openraft wants them.
     pub meta: SnapshotMeta,
     /// How many changes of records there were.
@@ -55,6 +58,7 @@ impl Blocking {
 #[derive(Clone)]
 pub struct Snapshots {
     directory: PathBuf,
+    cluster: OwnCluster,
     blocking: Blocking,
     newest: Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>,
     incoming: Arc<Mutex<SnapshotReceiver>>,
@@ -67,8 +71,11 @@ impl Snapshots {
     /// What is incomplete, damaged or old is removed; and so is a snapshot
     /// ahead of what is applied, which came in and was not installed: the log
     /// may end in entries that contradict it, and its leader sends it again.
+    /// One of another cluster is not touched: the directory is that of another
+    /// replica, and the error says so.
     pub fn open(
         directory: &Path,
+        cluster: OwnCluster,
         applied: Option<LogId>,
         blocking: Blocking,
     ) -> Result<Self, SnapshotError> {
@@ -76,6 +83,11 @@ impl Snapshots {
         let mut newest = None;
         for path in complete(directory)? {
             match SnapshotHeader::read(&path) {
+                Ok(header) if Some(header.cluster) != cluster.get() => {
+                    let own = cluster.get().map_or("none yet".into(), |own| own.to_string());
+                    let (path, held) = (path.display().to_string(), header.cluster.to_string());
+                    return Err(SnapshotError::Foreign { path, held, own });
+                }
                 Ok(header) if newest.is_none() && header.meta.last_log_id <= applied => {
                     newest = Some((header.meta, SnapshotFile::open(&path)?));
                 }
@@ -88,6 +100,7 @@ impl Snapshots {
         }
         Ok(Snapshots {
             directory: directory.into(),
+            cluster,
             blocking,
             newest: Arc::new(Mutex::new(newest)),
             incoming: Arc::new(Mutex::new(SnapshotReceiver::new(directory))),
@@ -118,7 +131,9 @@ impl Snapshots {
             last_log_id: summary.applied.last,
             last_membership: summary.members.membership.clone(),
         };
+        let cluster = self.cluster.get();
         let header = SnapshotHeader {
+            cluster: cluster.ok_or_else(|| io::Error::other("the cluster is not known yet"))?,
             meta: meta.clone(),
             changes: summary.applied.changes,
             members: Members::clone(&summary.members),

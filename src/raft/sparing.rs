@@ -145,7 +145,8 @@ mod tests {
     const MOMENT: Duration = Duration::from_millis(1);
 
     fn sparing(own: ReplicaId, voters: &[ReplicaId]) -> Arc<Sparing> {
-        let member = |id: &ReplicaId| (*id, Member { peer_url: format!("http://{id}") });
+        let member =
+            |id: &ReplicaId| (*id, Member { peer_url: format!("http://{id}"), nonce: None });
         let nodes: BTreeMap<ReplicaId, Member> = voters.iter().map(member).collect();
         let voters: BTreeSet<ReplicaId> = voters.iter().copied().collect();
         let membership = Membership::new(vec![voters], nodes).unwrap();

@@ -13,9 +13,11 @@ use openraft::entry::RaftEntry;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::message::{Publication, Published};
 use super::rows::{AFTER_RECORDS, Row};
 use super::types::{Entry, LogId, Profile, ReplicaId, StoredMembership};
 use super::watch;
+use crate::identity::Nonce;
 use crate::kv::{
     Answer, Command, Key, Listed, LogPosition, MAX_LISTING_BYTES, Record, Refusal, Scope, apply,
 };
@@ -55,6 +57,8 @@ pub struct Members {
     pub membership: StoredMembership,
     /// What members have told about themselves.
     pub profiles: BTreeMap<ReplicaId, Profile>,
+    /// The nonces of the members that have begun.
+    pub nonces: BTreeMap<ReplicaId, Nonce>,
     /// Ids of former members, which are never used again.
     pub retired: BTreeSet<ReplicaId>,
 }
@@ -65,13 +69,33 @@ impl Members {
         let Some(membership) = entry.get_membership() else { return };
         let before: Vec<ReplicaId> = self.membership.nodes().map(|(id, _)| *id).collect();
         self.membership = StoredMembership::new(Some(entry.log_id()), membership);
+        for (id, member) in self.membership.nodes() {
+            if let Some(nonce) = member.nonce {
+                self.nonces.insert(*id, nonce);
+            }
+        }
         let gone =
             before.into_iter().filter(|id| self.membership.membership().get_node(id).is_none());
         let gone: Vec<ReplicaId> = gone.collect();
         for id in gone {
             self.profiles.remove(&id);
+            self.nonces.remove(&id);
             self.retired.insert(id);
         }
+    }
+
+    /// Notes a member that begins. One that had another nonce before has lost its
+    /// data, and with it what it promised and acknowledged.
+    pub fn publish(&mut self, publication: &Publication) -> Published {
+        let Publication { id, nonce, profile } = publication;
+        if self.url(*id).is_none() {
+            return Published::NotMember;
+        }
+        if *self.nonces.entry(*id).or_insert(*nonce) != *nonce {
+            return Published::OtherNonce;
+        }
+        self.profiles.insert(*id, profile.clone());
+        Published::Noted
     }
 
     /// The base URL of a member's peer listener.

@@ -16,12 +16,14 @@
 //! Writes become durable in the order in which they were made, so that what a
 //! purge removes from the log is durable in the records.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use openraft::entry::RaftEntry;
 use openraft::storage::{ApplyResponder, IOFlushed};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::application::Application;
@@ -29,7 +31,8 @@ use super::log_tail::LogTail;
 use super::planted::{Bug, is_planted};
 use super::snapshot::SnapshotHeader;
 use super::state::{Applied, Members, State, Summary};
-use super::types::{Entry, LogId, SnapshotMeta, Types, Vote};
+use super::types::{Entry, LogId, ReplicaId, SnapshotMeta, Types, Vote};
+use crate::identity::{ClusterId, Nonce};
 use crate::kv::{Cache, Record};
 use crate::store::{
     Disk, Durability, SnapshotError, SnapshotFile, SnapshotReader, Space, StoreError, Writes,
@@ -43,6 +46,8 @@ mod fact {
     pub const APPLIED: &[u8] = b"applied";
     pub const MEMBERS: &[u8] = b"members";
     pub const GENERATION: &[u8] = b"generation";
+    pub const NONCE: &[u8] = b"nonce";
+    pub const CLUSTER: &[u8] = b"cluster";
 }
 
 /// A committed entry, and the way back to its client if it is on this replica.
@@ -52,6 +57,8 @@ pub type Committed = (Entry, Option<ApplyResponder<Types>>);
 pub enum Job {
     /// Write entries at the end of the log. They are in the tail already.
     Append(Vec<Entry>, IOFlushed<Types>),
+    /// Remember the cluster that this replica belongs to.
+    Belong(Belonging, oneshot::Sender<()>),
     /// Remember whom this replica voted for.
     SaveVote(Vote, oneshot::Sender<()>),
     /// Remove the entries after one.
@@ -66,10 +73,24 @@ pub enum Job {
     Install(SnapshotMeta, SnapshotFile, oneshot::Sender<()>),
 }
 
+/// The cluster that a replica belongs to, and the nonces of its founders if it
+/// is one of them.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Belonging {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The nonces of the founders.
+    pub founders: BTreeMap<ReplicaId, Nonce>,
+}
+
 /// Where the log begins and ends, and whom the replica voted for: shared with
 /// those who read the log.
 #[derive(Default)]
 pub struct LogIndex {
+    /// Drawn when the store was created.
+    pub nonce: Nonce,
+    /// The cluster, if it is known.
+    pub belonging: Option<Belonging>,
     /// The vote that is durable.
     pub vote: Option<Vote>,
     /// The last entry that was removed from the front.
@@ -106,8 +127,17 @@ const KNOWN_BYTES: usize = 16 << 20;
 const PURGE_COUNT: usize = 256;
 
 impl<D: Disk> Store<D> {
-    /// Reads what the disk holds.
-    pub fn open(disk: D, bug: Option<Bug>) -> Result<Self, StoreError> {
+    /// Reads what the disk holds. A new one gets the `nonce`.
+    pub fn open(disk: D, nonce: Nonce, bug: Option<Bug>) -> Result<Self, StoreError> {
+        let nonce = match read_fact(&disk, fact::NONCE)? {
+            Some(kept) => kept,
+            None => {
+                let mut writes = Writes::default();
+                writes.put(Space::Meta, fact::NONCE, encode(&nonce));
+                disk.commit(writes, Durability::Now)?;
+                nonce
+            }
+        };
         let generation = read_fact(&disk, fact::GENERATION)?.unwrap_or(0);
         for other in disk.generations() {
             // Of a snapshot that was being installed, or that was replaced.
@@ -127,6 +157,8 @@ impl<D: Disk> Store<D> {
         };
         let to_delete = 0..purged.map_or(0, |id| id.index + 1);
         let log = LogIndex {
+            nonce,
+            belonging: read_fact(&disk, fact::CLUSTER)?,
             vote: read_fact(&disk, fact::VOTE)?,
             last: last.max(purged),
             purged,
@@ -144,6 +176,11 @@ impl<D: Disk> Store<D> {
         &self.state
     }
 
+    /// The cluster, if it is known.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.lock().belonging.as_ref().map(|belonging| belonging.cluster)
+    }
+
     /// The log as far as it is in memory.
     pub fn log(&self) -> &SharedLog {
         &self.log
@@ -158,6 +195,11 @@ impl<D: Disk> Store<D> {
                 Job::Append(entries, done) => {
                     group.append(&entries);
                     group.flushed.push(done);
+                }
+                Job::Belong(belonging, done) => {
+                    group.writes.put(Space::Meta, fact::CLUSTER, encode(&belonging));
+                    group.belonging = Some(belonging);
+                    group.done.push(done);
                 }
                 Job::SaveVote(vote, done) => {
                     if is_planted(self.bug, Bug::VoteNotDurable) {
@@ -214,13 +256,16 @@ impl<D: Disk> Store<D> {
 
     /// Makes what the group has written durable, then tells.
     fn finish(&mut self, group: &mut Group) -> Result<(), StoreError> {
-        let Group { writes, vote, last_appended, flushed, done } = std::mem::take(group);
+        let Group { writes, belonging, vote, last_appended, flushed, done } = std::mem::take(group);
         // What was written before its turn may have to be waited for.
         if !writes.is_empty() || !flushed.is_empty() || !done.is_empty() {
             self.disk.commit(writes, Durability::Now)?;
         }
         {
             let mut log = self.lock();
+            if belonging.is_some() {
+                log.belonging = belonging;
+            }
             if vote.is_some() {
                 log.vote = vote;
             }
@@ -350,6 +395,7 @@ impl<D: Disk> Store<D> {
 #[derive(Default)]
 struct Group {
     writes: Writes,
+    belonging: Option<Belonging>,
     vote: Option<Vote>,
     last_appended: Option<u64>,
     flushed: Vec<IOFlushed<Types>>,

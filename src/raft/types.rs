@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::message::{Publication, Published};
 use super::runtime::Runtime;
+use crate::identity::Nonce;
 use crate::kv::{Command, Key, Outcome, RequestId, Submission};
 
 /// The name of a replica, unique in its cluster for all time: the id of a
@@ -39,6 +41,8 @@ pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
 pub struct Member {
     /// The base URL of its peer listener, such as `http://10.0.0.1:12379`.
     pub peer_url: String,
+    /// The nonce of a founder.
+    pub nonce: Option<Nonce>,
 }
 
 impl fmt::Display for Member {
@@ -57,13 +61,8 @@ pub enum Request {
         /// What to do with it.
         command: Command,
     },
-    /// A member tells how clients know and reach it.
-    Publish {
-        /// The member.
-        id: ReplicaId,
-        /// How it is called and reached.
-        profile: Profile,
-    },
+    /// A member begins, and tells how clients know and reach it.
+    Publish(Publication),
     /// A client's command that is to take effect once, however often it comes.
     Once {
         /// The key.
@@ -114,7 +113,7 @@ impl fmt::Display for Request {
             Request::Command { key, .. } | Request::Once { key, .. } => {
                 write!(f, "a command for {key:?}")
             }
-            Request::Publish { id, .. } => write!(f, "the profile of {id}"),
+            Request::Publish(Publication { id, .. }) => write!(f, "the profile of {id}"),
             Request::Several(commands) => write!(f, "{} commands", commands.len()),
         }
     }
@@ -126,6 +125,8 @@ pub enum Response {
     /// Of each command what it found and left, and the number of changes then,
     /// which is the modified index of the newest of them.
     Applied(Vec<(Outcome, u64)>),
+    /// Of a publication what became of it.
+    Published(Published),
     /// The entry carried no command.
     Nothing,
 }

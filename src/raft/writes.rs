@@ -119,7 +119,9 @@ fn hand_out(
             };
             Box::new(applied.into_iter().map(answer))
         }
-        Attempt::Done(Ok((Response::Nothing, _))) => unreachable!("commands have outcomes"),
+        Attempt::Done(Ok((Response::Nothing | Response::Published(_), _))) => {
+            unreachable!("commands have outcomes")
+        }
     };
     for (waiting, written) in group.into_iter().zip(each) {
         // Who no longer waits has been told that it is unknown.

@@ -4,8 +4,22 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::embedded_open::{create_directory, sync_directory};
 use crate::caspaxos::Configuration;
+use crate::identity::ClusterId;
+
+/// What a proposer keeps of its cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// The cluster.
+    #[serde(rename = "clusterId")]
+    pub cluster: ClusterId,
+    /// The newest configuration that was in force at the proposer.
+    #[serde(flatten)]
+    pub configuration: Configuration,
+}
 
 /// Why the configuration of a proposer cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +46,7 @@ pub enum ConfigurationFileError {
 }
 
 /// Reads the configuration, if one was ever written.
-pub fn read_configuration(path: &Path) -> Result<Option<Configuration>, ConfigurationFileError> {
+pub fn read_configuration(path: &Path) -> Result<Option<Kept>, ConfigurationFileError> {
     let name = || path.display().to_string();
     let text = match fs::read(path) {
         Ok(text) => text,
@@ -44,12 +58,12 @@ pub fn read_configuration(path: &Path) -> Result<Option<Configuration>, Configur
 }
 
 /// Replaces the file, whole or not at all, also when the power fails.
-pub fn write_configuration(path: &Path, configuration: &Configuration) -> io::Result<()> {
+pub fn write_configuration(path: &Path, kept: &Kept) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     create_directory(directory)?;
     let new = path.with_extension("json.new");
     let mut file = File::create(&new)?;
-    let mut text = serde_json::to_vec_pretty(configuration)?;
+    let mut text = serde_json::to_vec_pretty(kept)?;
     text.push(b'\n');
     file.write_all(&text)?;
     file.sync_all()?;
@@ -70,10 +84,11 @@ mod tests {
         let mut configuration = Configuration::uniform(Epoch(7), &["a1".into(), "a2".into()], 2, 1);
         let place = Place::Redis { host: "::1".into(), port: 6379, is_transient: true };
         configuration.places.insert("a2".into(), place);
+        let mut kept = Kept { cluster: ClusterId::new(9).unwrap(), configuration };
         for epoch in [7, 8] {
-            configuration.epoch = Epoch(epoch);
-            write_configuration(&path, &configuration).unwrap();
-            assert_eq!(read_configuration(&path).unwrap().as_ref(), Some(&configuration));
+            kept.configuration.epoch = Epoch(epoch);
+            write_configuration(&path, &kept).unwrap();
+            assert_eq!(read_configuration(&path).unwrap().as_ref(), Some(&kept));
         }
         fs::write(&path, "{").unwrap();
         let error = read_configuration(&path).unwrap_err().to_string();

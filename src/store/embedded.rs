@@ -139,16 +139,21 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::caspaxos::{AcceptorId, Age, Ballot, Epoch, Value};
+    use crate::caspaxos::{AcceptorId, Age, Ballot, Epoch, Fence, Value};
+    use crate::identity::ClusterId;
     use crate::kv::{Key, Record};
 
     fn call(request: Request) -> Call {
-        Call { epoch: Epoch::default(), age: Age::default(), request }
+        let cluster = ClusterId::new(7);
+        Call { cluster, epoch: Epoch::default(), age: Age::default(), request }
     }
 
     fn open(directory: &Path) -> EmbeddedStore {
         let identity = Identity { cluster: "test".into(), acceptor: AcceptorId("a1".into()) };
-        EmbeddedStore::open(directory, identity).unwrap()
+        let mut store = EmbeddedStore::open(directory, identity).unwrap();
+        let enrol = Request::Enrol { fence: Fence::default(), counter: 0, is_founding: true };
+        store.serve(&[call(enrol)]).unwrap();
+        store
     }
 
     fn ballot(counter: u64) -> Ballot {

@@ -81,14 +81,15 @@ impl<'a> Batch<'a> {
                 ListKind::Dead => self.list_dead(request)?,
             })),
             Request::Raise { fence } => Ok(self.standing.raise(fence)),
-            Request::Enrol { fence } => {
+            Request::Enrol { fence, counter, is_founding } => {
                 let holds_registers = self.holds_registers()?;
-                Ok(self.standing.enrol(fence, holds_registers))
+                Ok(self.standing.enrol(
+                    call.cluster,
+                    (fence, *counter, *is_founding),
+                    holds_registers,
+                ))
             }
-            Request::Wipe => {
-                self.standing.is_enrolled = false;
-                Ok(Reply::Wiped)
-            }
+            Request::Wipe => Ok(self.standing.leave()),
             Request::Status => Ok(Reply::Status(self.status()?)),
         }
     }
@@ -109,7 +110,8 @@ impl<'a> Batch<'a> {
         let dead = dead.map_err(|error| unreadable(self.directory, "", error))?;
         Ok(AcceptorStatus {
             fence: self.standing.fence.clone(),
-            is_enrolled: self.standing.is_enrolled,
+            cluster: self.standing.cluster,
+            nonce: self.standing.nonce,
             registers: self.acceptor.registers.approximate_len() as u64,
             dead: dead as u64,
         })

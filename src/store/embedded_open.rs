@@ -10,6 +10,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, Pers
 
 use super::encoding;
 use crate::caspaxos::{AcceptorId, Standing};
+use crate::identity::Nonce;
 
 /// Whose registers a directory holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -112,7 +113,7 @@ pub enum OpenError {
 }
 
 /// The layout of the keyspaces; the records in them have a version of their own.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// Opens the database of a node, and creates it where there is none. The
 /// stores of the node share it, each with keyspaces of its own, so that one
@@ -276,27 +277,28 @@ pub fn open_acceptor(
     let meta = open_keyspace(database, directory, "meta", keyspace_options)?;
     let registers = open_keyspace(database, directory, "registers", keyspace_options)?;
     let dead = open_keyspace(database, directory, "dead", keyspace_options)?;
-    claim(database, directory, &meta, &[&registers], wanted.into())?;
+    // One that is new draws its nonce, which is stored with whose it is.
+    let standing = Standing::new(Nonce(rand::random()));
+    let first = [(STANDING, encoding::encode(&standing))];
+    claim(database, directory, &meta, &[&registers], wanted.into(), &first)?;
     let stored = meta.get(STANDING).map_err(|error| failed("reading its standing", error))?;
-    let standing = match stored.as_deref().map(encoding::decode) {
-        None => Standing::default(),
-        Some(Ok(standing)) => standing,
-        Some(Err(why)) => {
-            let why = format!("the standing in keyspace meta is damaged: {why}");
-            return Err(OpenError::Failed { directory: directory.display().to_string(), why });
-        }
-    };
+    let stored = stored.ok_or("is missing".to_owned());
+    let standing = stored.and_then(|stored| encoding::decode(&stored)).map_err(|why| {
+        let why = format!("the standing in keyspace meta is damaged: {why}");
+        OpenError::Failed { directory: directory.display().to_string(), why }
+    })?;
     Ok(Acceptor { registers, dead, meta, standing })
 }
 
 /// Checks that the keyspaces belong to `wanted`, as keyspace `facts` says, and
-/// gives them to it when all are empty.
+/// gives them to it when all are empty, with the `first` facts that it has.
 pub fn claim(
     database: &Database,
     directory: &Path,
     facts: &Keyspace,
     others: &[&Keyspace],
     wanted: Owner,
+    first: &[(&str, Vec<u8>)],
 ) -> Result<(), OpenError> {
     let failed = |what: &str, keyspace: &Keyspace, error| {
         failed(directory, &format!("{what} keyspace {}", &**keyspace.name()), error)
@@ -316,7 +318,8 @@ pub fn claim(
                     return Err(OpenError::Failed { directory: name(), why });
                 }
             }
-            write_owner(database, facts, &wanted).map_err(|error| failed("writing", facts, error))
+            let written = write_owner(database, facts, &wanted, first);
+            written.map_err(|error| failed("writing", facts, error))
         }
         Some(format) if format == FORMAT => {
             let held = Owner {
@@ -334,11 +337,17 @@ pub fn claim(
     }
 }
 
-fn write_owner(database: &Database, facts: &Keyspace, owner: &Owner) -> fjall::Result<()> {
+fn write_owner(
+    database: &Database,
+    facts: &Keyspace,
+    owner: &Owner,
+    first: &[(&str, Vec<u8>)],
+) -> fjall::Result<()> {
     let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
     batch.insert(facts, META_FORMAT, FORMAT);
     batch.insert(facts, META_CLUSTER, owner.cluster.as_str());
     batch.insert(facts, owner.role, owner.id.as_str());
+    first.iter().for_each(|(name, fact)| batch.insert(facts, *name, fact.as_slice()));
     batch.commit()
 }
 

@@ -65,7 +65,7 @@ impl FjallDisk {
             }
         }
         let owned: Vec<&Keyspace> = spaces.values().collect();
-        claim(&database, directory, &facts, &owned, identity.into())?;
+        claim(&database, directory, &facts, &owned, identity.into(), &[])?;
         let spaces = RwLock::new(Arc::new(spaces));
         let directory = directory.into();
         Ok(FjallDisk(Arc::new(Inner { database, directory, spaces, broken: OnceLock::new() })))

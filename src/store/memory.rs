@@ -7,8 +7,10 @@ use super::page::PageBuilder;
 use super::{AcceptorStore, StoreError, log_alarm};
 use crate::caspaxos::acceptor::{self, Register, Step};
 use crate::caspaxos::{
-    AcceptorStatus, Ballot, Call, ListKind, ListPage, ListRequest, Reply, Request, Standing,
+    AcceptorStatus, Ballot, Call, Configuration, Fence, ListKind, ListPage, ListRequest, Reply,
+    Request, Standing,
 };
+use crate::identity::{ClusterId, Nonce};
 use crate::kv::Key;
 
 /// An acceptor's memory that forgets. An acceptor that answers from it breaks
@@ -20,6 +22,19 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
+    /// The empty store of an acceptor that founded a cluster.
+    pub fn of_founder(nonce: Nonce, cluster: ClusterId, configuration: Configuration) -> Self {
+        let (epoch, configuration) = (configuration.epoch, Some(configuration));
+        let fence = Fence { epoch, configuration, ..Fence::default() };
+        let standing = Standing { fence, cluster: Some(cluster), ..Standing::new(nonce) };
+        MemoryStore { standing, ..MemoryStore::default() }
+    }
+
+    /// An empty store of no cluster, with a nonce.
+    pub fn with_nonce(nonce: Nonce) -> Self {
+        MemoryStore { standing: Standing::new(nonce), ..MemoryStore::default() }
+    }
+
     fn serve_one(&mut self, call: &Call) -> Reply {
         if let Some(reply) = self.standing.admit(call) {
             return reply;
@@ -37,18 +52,18 @@ impl MemoryStore {
                 .step(key, Ballot::ZERO, |register| acceptor::remove(register, *accepted, *floor)),
             Request::List(request) => Reply::Listed(self.list(request)),
             Request::Raise { fence } => self.standing.raise(fence),
-            Request::Enrol { fence } => {
+            Request::Enrol { fence, counter, is_founding } => {
                 let holds_registers = !self.registers.is_empty();
-                self.standing.enrol(fence, holds_registers)
+                self.standing.enrol(call.cluster, (fence, *counter, *is_founding), holds_registers)
             }
             Request::Wipe => {
                 self.registers.clear();
-                self.standing.is_enrolled = false;
-                Reply::Wiped
+                self.standing.leave()
             }
             Request::Status => Reply::Status(AcceptorStatus {
                 fence: self.standing.fence.clone(),
-                is_enrolled: self.standing.is_enrolled,
+                cluster: self.standing.cluster,
+                nonce: self.standing.nonce,
                 registers: self.registers.len() as u64,
                 dead: self.registers.values().filter(|register| register.is_dead()).count() as u64,
             }),

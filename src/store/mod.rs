@@ -37,7 +37,9 @@ mod snapshot_file;
 mod snapshot_receiver;
 
 pub use self::redis::{RedisError, RedisStore};
-pub use configuration_file::{ConfigurationFileError, read_configuration, write_configuration};
+pub use configuration_file::{
+    ConfigurationFileError, Kept, read_configuration, write_configuration,
+};
 pub use disk::{Disk, Durability, Pair, Space, View, Writes};
 pub use embedded::EmbeddedStore;
 pub use embedded_open::{Identity, OpenError, ReplicaIdentity, open_database};

@@ -22,7 +22,7 @@ use redis::{
 
 use self::scripts::{Names, Naming, Scripts};
 use super::{AcceptorStore, StoreError};
-use crate::caspaxos::{Call, Reply, Request};
+use crate::caspaxos::{AcceptorId, Call, Reply, Request};
 use crate::config::RedisAddress;
 
 /// How long connecting may take, and each wait for the server after that.
@@ -93,14 +93,19 @@ enum Link {
 }
 
 impl RedisStore {
-    /// A store in the server at `address`, for the registers of `cluster`. It
-    /// connects at the first call. With `is_transient` a server is taken whose
+    /// A store in the server at `address`, for the registers of `acceptor` of
+    /// `cluster`. It connects at the first call. With `is_transient` a server is taken whose
     /// settings let it forget what it acknowledged.
-    pub fn new(address: RedisAddress, cluster: &str, is_transient: bool) -> Self {
+    pub fn new(
+        address: RedisAddress,
+        cluster: &str,
+        acceptor: &AcceptorId,
+        is_transient: bool,
+    ) -> Self {
         RedisStore {
             address,
             is_transient,
-            names: Names::new(cluster),
+            names: Names::new(cluster, acceptor),
             scripts: Scripts::new(),
             link: Link::Idle,
         }

@@ -40,6 +40,19 @@ const TEMPORARY: &str = "tmp";
 /// Why a snapshot was not written, read or received.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
+    /// A file is of another cluster.
+    #[error(
+        "{path} is a snapshot of cluster {held}, and this replica's cluster is {own}: give each \
+         replica a directory of its own, or empty this one if what is in it may go"
+    )]
+    Foreign {
+        /// The file.
+        path: String,
+        /// Its cluster, as text.
+        held: String,
+        /// That of the replica, as text.
+        own: String,
+    },
     /// The file is not what was written once.
     #[error("{path}: damaged at byte {offset}: {why}; remove it, the next snapshot replaces it")]
     Damaged {

@@ -25,7 +25,7 @@ pub use matrix::{
 };
 
 /// The version of the format; a node refuses any other.
-pub const WIRE_VERSION: u8 = 6;
+pub const WIRE_VERSION: u8 = 7;
 
 /// The most calls in one batch.
 pub const MAX_BATCH_CALLS: usize = 256;
@@ -76,7 +76,7 @@ pub enum BatchCalls {
         to: ReplicaId,
         /// The calls, which know nothing of each other.
         #[serde(deserialize_with = "as_many_as_a_batch_holds")]
-        calls: Vec<raft::Call>,
+        calls: Vec<raft::Message>,
     },
 }
 
@@ -261,6 +261,9 @@ fn reply_bytes(reply: &caspaxos::Reply) -> usize {
             Reply::Accepted
             | Reply::Conflict { .. }
             | Reply::NotEnrolled
+            | Reply::OtherCluster { .. }
+            | Reply::Behind
+            | Reply::TooHigh
             | Reply::NotEmpty
             | Reply::Removed { .. }
             | Reply::Wiped => 0,

@@ -5,6 +5,7 @@ use super::*;
 use crate::caspaxos::{
     Age, Ballot, Call, Epoch, Lineage, ListEntry, ListPage, ProposerId, Reply, Request, Value,
 };
+use crate::identity::ClusterId;
 use crate::kv::{
     Command, Compare, Key, MAX_VALUE_BYTES, Memory, Record, RequestId, Submission, apply_once,
 };
@@ -28,12 +29,16 @@ fn to_acceptor() -> Batch {
         Request::Accept { key: key.clone(), ballot: ballot(4), value, next: ballot(5) },
         Request::Read { key },
     ];
-    let calls = requests.map(|request| Call { epoch: Epoch(1), age: Age(2), request }).into();
+    let calls = requests
+        .map(|request| Call { cluster: ClusterId::new(7), epoch: Epoch(1), age: Age(2), request })
+        .into();
     let to = AcceptorId::from("a1");
     batch(BatchCalls::Acceptor { to, calls })
 }
 
 fn to_replica(calls: Vec<raft::Call>) -> Batch {
+    let cluster = ClusterId::new(7);
+    let calls = calls.into_iter().map(|call| raft::Message { cluster, call }).collect();
     batch(BatchCalls::Replica { from: 1, to: 2, calls })
 }
 
@@ -75,7 +80,7 @@ fn raft_calls() -> Vec<raft::Call> {
             submission: Submission { command: Command::Add(-2), request_id: Some(request_id) },
             patience_ms: 2500,
         },
-        raft::Call::Hello { is_new: false },
+        raft::Call::Hello,
     ]
 }
 
@@ -85,29 +90,27 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A change of the format must come with a new [`WIRE_VERSION`].
 #[test]
-fn the_format_is_that_of_version_6() {
-    let golden = "060464656d6f027031e807\
+fn the_format_is_that_of_version_7() {
+    let golden = "070464656d6f027031e807\
                   0002613103\
-                  010200016b0402703100\
-                  010201016b040270310001017602020001010302703100\
-                  0103633a31c2aab5db86a7b6f6f70100000101\
-                  020502703100\
-                  010202016b";
+                  0107010200016b04027031000107\
+                  010201016b04027031000101760202000101030270\
+                  31000103633a31c2aab5db86a7b6f6f70100000101\
+                  0205027031000107010202016b";
     assert_eq!(hex(&encode(&to_acceptor())), golden);
 }
 
 #[test]
 fn so_is_that_of_a_batch_for_a_replica() {
-    let golden = "060464656d6f027031e807\
+    let golden = "070464656d6f027031e807\
                   01010205\
-                  00030101010103070403080003090100016b01017603\
-                  0a0102016b0503633a31030b010301016b0101760001\
-                  0306\
-                  0104010100010309\
-                  00\
-                  06016b01017600c413\
-                  06016b07030103633a31c413\
-                  0900";
+                  010700030101010103070403080003090100016b010176030a\
+                  0102016b0503633a31030b010301016b010176000103\
+                  06010701040101000103090001\
+                  0706016b01017600c413\
+                  010706016b07030103\
+                  633a31c41301070b\
+                  ";
     assert_eq!(hex(&encode(&to_replica(raft_calls()))), golden);
 }
 
@@ -136,7 +139,7 @@ fn what_is_encoded_decodes_and_nothing_else_panics() {
 
 #[test]
 fn a_list_is_no_longer_than_a_batch() {
-    let calls = |count| encode(&to_replica(vec![raft::Call::Hello { is_new: false }; count]));
+    let calls = |count| encode(&to_replica(vec![raft::Call::Hello; count]));
     assert!(decode::<Batch>(&calls(MAX_BATCH_CALLS)).is_ok());
     assert!(decode::<Batch>(&calls(MAX_BATCH_CALLS + 1)).is_err());
     let replies =

@@ -4,19 +4,45 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use gryadka::caspaxos::{
-    AcceptorId, Call, Collected, CommandId, Configuration, ConfigurationStep, Effect, Epoch, Event,
-    Failure, Proposer, Quorum, ReconfigurationError, Reply, Request, Settings, Token,
+    AcceptorId, Age, Call, Collected, CommandId, Configuration, ConfigurationStep, Effect, Epoch,
+    Event, Failure, Proposer, Quorum, ReconfigurationError, Reply, Request, Settings, Token,
+    Unidentified,
 };
+use gryadka::identity::{ClusterId, Nonce};
 use gryadka::kv::{Command, Key, Outcome};
 use gryadka::store::{AcceptorStore, MemoryStore};
 
-/// Acceptors that are made as they are asked.
-#[derive(Default)]
+/// The cluster of the actors.
+pub const OURS: Option<ClusterId> = ClusterId::new(7);
+
+/// Acceptors that are made as they are asked, and those that founded the cluster.
 pub struct Acceptors(pub BTreeMap<AcceptorId, MemoryStore>);
+
+impl Default for Acceptors {
+    fn default() -> Self {
+        let founder = |id| MemoryStore::of_founder(nonce_of(id), OURS.unwrap(), founding());
+        Acceptors(founding().acceptors().map(|id| (id.clone(), founder(id))).collect())
+    }
+}
+
+/// Each acceptor has a nonce of its own.
+pub fn nonce_of(id: &AcceptorId) -> Nonce {
+    Nonce(id.0.bytes().fold(0, |sum, byte| 256 * sum + u64::from(byte)))
+}
+
+pub fn founding() -> Configuration {
+    let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
+    Configuration::uniform(Epoch::FOUNDING, &ids, 2, 2)
+}
+
+pub fn in_epoch(epoch: u64, request: Request) -> Call {
+    Call { cluster: OURS, epoch: Epoch(epoch), age: Age(0), request }
+}
 
 impl Acceptors {
     pub fn serve(&mut self, to: &AcceptorId, call: Call) -> Reply {
-        let store = self.0.entry(to.clone()).or_default();
+        let new = || MemoryStore::with_nonce(nonce_of(to));
+        let store = self.0.entry(to.clone()).or_insert_with(new);
         store.serve(&[call]).expect("memory serves").remove(0)
     }
 }
@@ -30,24 +56,29 @@ pub struct Actor {
     pub answers: Vec<(CommandId, Result<Outcome, Failure>)>,
     pub steps: Vec<(CommandId, Result<Epoch, ReconfigurationError>)>,
     pub batches: Vec<(CommandId, Collected)>,
+    /// Why it does not know its cluster, each time that it said so.
+    pub unidentified: Vec<Unidentified>,
     /// The kinds of the rounds that were begun.
     pub rounds: Vec<&'static str>,
 }
 
 impl Actor {
     pub fn new(name: &str, seed: u64) -> Actor {
-        let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
-        let configuration = Configuration::uniform(Epoch(1), &ids, 2, 2);
-        let proposer =
-            Proposer::new(name.parse().unwrap(), configuration, Settings::default(), seed);
+        Actor::of(OURS, name, seed)
+    }
+
+    /// A proposer that may not know its cluster.
+    pub fn of(cluster: Option<ClusterId>, name: &str, seed: u64) -> Actor {
+        let (id, settings) = (name.parse().unwrap(), Settings::default());
         Actor {
-            proposer,
+            proposer: Proposer::new(id, cluster, founding(), settings, seed),
             now: Duration::ZERO,
             sent: VecDeque::new(),
             timer: None,
             answers: Vec::new(),
             steps: Vec::new(),
             batches: Vec::new(),
+            unidentified: Vec::new(),
             rounds: Vec::new(),
         }
     }
@@ -65,7 +96,8 @@ impl Actor {
                 }
                 Effect::SetTimer { token, after } => self.timer = Some((token, after)),
                 Effect::Answer { id, result } => self.answers.push((id, result)),
-                Effect::Configured(_) => {}
+                Effect::Unidentified(why) => self.unidentified.push(why),
+                Effect::Configured(_) | Effect::Identified(_) | Effect::Seeks(_) => {}
                 Effect::Reconfigured { id, result } => self.steps.push((id, result)),
                 Effect::Collected { id, collected } => self.batches.push((id, collected)),
             }

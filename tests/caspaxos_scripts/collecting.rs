@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gryadka::caspaxos::{AcceptorId, Age, Call, Collected, Epoch, Event, Reply, Request};
+use gryadka::caspaxos::{AcceptorId, Age, Collected, Event, Reply, Request};
 use gryadka::kv::{Command, Key};
 
-use super::actor::{Acceptors, Actor, quorum};
+use super::actor::{Acceptors, Actor, in_epoch, quorum};
 
 /// Deletes the key through `actor` and collects it.
 fn delete_and_collect(actor: &mut Actor, acceptors: &mut Acceptors) {
@@ -32,7 +32,7 @@ fn a_deleted_register_is_removed_everywhere_and_its_indices_go_on() {
     delete_and_collect(&mut p1, &mut acceptors);
     assert_eq!(p1.batches, [(101, Collected { removed: 1, left: 0 })]);
     for id in ["a1", "a2", "a3"].map(AcceptorId::from) {
-        let call = Call { epoch: Epoch(1), age: Age(0), request: Request::Status };
+        let call = in_epoch(1, Request::Status);
         let Reply::Status(status) = acceptors.serve(&id, call) else { panic!("no status") };
         assert_eq!((status.registers, status.dead, status.fence.age), (0, 0, Age(1)));
     }

@@ -3,6 +3,7 @@
 
 mod actor;
 mod collecting;
+mod founding;
 mod membership;
 
 use std::time::Duration;

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use gryadka::caspaxos::acceptor::{Register, Step, accept, prepare, read, remove};
-use gryadka::caspaxos::{AcceptorStatus, Call, ListPage, Reply, Request, Standing};
+use gryadka::caspaxos::{
+    AcceptorStatus, Call, Configuration, Fence, ListPage, Reply, Request, Standing,
+};
+use gryadka::identity::ClusterId;
 use gryadka::kv::Key;
 
 #[derive(Clone, Default, Debug)]
@@ -12,7 +15,18 @@ pub struct Acceptor {
     standing: Standing,
 }
 
+/// The cluster that is explored.
+pub const CLUSTER: Option<ClusterId> = ClusterId::new(7);
+
 impl Acceptor {
+    /// One that founded the cluster.
+    pub fn founder(configuration: Configuration) -> Acceptor {
+        let (epoch, configuration) = (configuration.epoch, Some(configuration));
+        let fence = Fence { epoch, configuration, ..Fence::default() };
+        let standing = Standing { fence, cluster: CLUSTER, ..Standing::default() };
+        Acceptor { standing, ..Acceptor::default() }
+    }
+
     /// True when a call could not change anything, now or later: a register
     /// that is removed stands behind the fence of its age.
     pub fn is_past(&self, call: &Call) -> bool {
@@ -54,13 +68,17 @@ impl Acceptor {
                 (key, remove(register(key), *accepted, *floor))
             }
             Request::Raise { fence } => return Ok(self.standing.raise(fence)),
-            Request::Enrol { fence } => {
-                return Ok(self.standing.enrol(fence, !self.registers.is_empty()));
+            Request::Enrol { fence, counter, is_founding } => {
+                let holds_registers = !self.registers.is_empty();
+                return Ok(self.standing.enrol(
+                    call.cluster,
+                    (fence, *counter, *is_founding),
+                    holds_registers,
+                ));
             }
             Request::Wipe => {
                 self.registers.clear();
-                self.standing.is_enrolled = false;
-                return Ok(Reply::Wiped);
+                return Ok(self.standing.leave());
             }
             Request::Status => {
                 let fence = self.standing.fence.clone();

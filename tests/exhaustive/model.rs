@@ -9,7 +9,7 @@ use gryadka::caspaxos::{
 };
 use gryadka::kv::{Command, Key};
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, CLUSTER};
 use super::part::{Fingerprint, MOST_ACCEPTORS, NAMINGS, Naming, Part};
 use super::promises::Promises;
 
@@ -103,9 +103,14 @@ impl State {
     pub fn start(scenario: &Scenario) -> Result<State, String> {
         let actors =
             (0..scenario.tasks.len()).map(|index| Part::of(Actor::new(scenario, index, 0)));
+        let acceptors = names(scenario.acceptors).into_iter().map(|id| {
+            let is_founder = scenario.founding.acceptors().any(|founder| *founder == id);
+            let founder = || Acceptor::founder(scenario.founding.clone());
+            Part::of(if is_founder { founder() } else { Acceptor::default() })
+        });
         let mut state = State {
             actors: actors.collect(),
-            acceptors: (0..scenario.acceptors).map(|_| Part::of(Acceptor::default())).collect(),
+            acceptors: acceptors.collect(),
             messages: Vec::new(),
             promises: Part::of(Promises::new(scenario.founding.clone())),
         };
@@ -335,6 +340,8 @@ impl State {
                             self.promises = Part::of(promises);
                         }
                     }
+                    // It knows its cluster.
+                    Effect::Identified(_) | Effect::Unidentified(_) | Effect::Seeks(_) => {}
                     Effect::Configured(configuration) => {
                         let mut promises = (*self.promises.part).clone();
                         promises.configured(&configuration)?;
@@ -360,7 +367,7 @@ impl Actor {
             ..Settings::default()
         };
         let seed = 10 * (index as u64 + 1) + life;
-        let mut proposer = Proposer::new(id, scenario.founding.clone(), settings, seed);
+        let mut proposer = Proposer::new(id, CLUSTER, scenario.founding.clone(), settings, seed);
         scenario.bug.iter().for_each(|bug| proposer.plant(*bug));
         Actor {
             proposer,
@@ -386,6 +393,9 @@ impl Actor {
         let sent = effects.iter().filter_map(|effect| match effect {
             Effect::Send { token, .. } => Some(token.round),
             Effect::SetTimer { .. }
+            | Effect::Identified(_)
+            | Effect::Unidentified(_)
+            | Effect::Seeks(_)
             | Effect::Configured(_)
             | Effect::Reconfigured { .. }
             | Effect::Collected { .. }

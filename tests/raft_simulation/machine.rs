@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gryadka::identity::{Nonce, OwnCluster};
 use gryadka::raft::{
     Blocking, End, Job, Jobs, Profile, ReplicaId, Settings, Snapshots, State, Store,
 };
@@ -87,10 +88,13 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
     let run = async move { running.run_until(std::future::pending::<()>()).await };
     let runner = tokio::task::spawn_local(run).abort_handle();
     let life = Rc::new(Life { number: machine.lives, tasks, runner, replica: OnceCell::new() });
-    let store = Store::open(machine.disk.clone(), world.bug);
+    let nonce = Nonce(world.random().random());
+    let store = Store::open(machine.disk.clone(), nonce, world.bug);
     let store = store.expect("a disk is right after a crash");
     let applied = store.state().summary().applied.last;
-    let snapshots = Snapshots::open(&machine.directory, applied, Blocking::AtOnce);
+    let cluster = OwnCluster::new(store.cluster());
+    let directory = &machine.directory;
+    let snapshots = Snapshots::open(directory, cluster.clone(), applied, Blocking::AtOnce);
     let snapshots = snapshots.expect("the directory can be used");
     let (jobs, queue) = Jobs::queue();
     let shared = (store.state().clone(), store.log().clone());
@@ -102,12 +106,13 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
     let starting = {
         let (world, life) = (world.clone(), life.clone());
         async move {
-            match Replica::start(settings, shared, jobs, snapshots, Arc::new(line)).await {
+            match Replica::start(settings, cluster, shared, jobs, snapshots, Arc::new(line)).await {
                 Ok(replica) => {
                     let _ = life.replica.set(replica.clone());
                     drop(life);
                     match replica.ended().await {
                         End::Removed => leave(&world, id),
+                        End::Refused(why) => world.fail(format!("replica {id} is refused: {why}")),
                         End::Broken(why) => world.fail(format!("replica {id} is broken: {why}")),
                     }
                 }
@@ -131,7 +136,8 @@ fn settings(
     Settings {
         id,
         joins: founders.is_none(),
-        members: founders.unwrap_or_default(),
+        // Who joins is told of more members than there ever are.
+        members: founders.unwrap_or_else(|| (1..id + 8).map(|id| (id, url(id))).collect()),
         profile: Profile { name: format!("n{id}"), client_url: String::new() },
         heartbeat: Duration::from_millis(50),
         election: (Duration::from_millis(150), Duration::from_millis(300)),
@@ -186,6 +192,7 @@ fn observe_jobs(world: &World, id: ReplicaId, jobs: &[Job]) {
             }
             Job::Install(..) => world.count(|counts| counts.snapshots_installed += 1),
             Job::Append(..)
+            | Job::Belong(..)
             | Job::SaveVote(..)
             | Job::Truncate(..)
             | Job::Purge(..)

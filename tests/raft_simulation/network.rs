@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use gryadka::raft::{Call, Lane, Peers, ReplicaId, Reply, Unanswered};
+use gryadka::raft::{Call, Lane, Message, Peers, ReplicaId, Reply, Unanswered};
 use rand::Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -28,7 +28,7 @@ pub struct Caller {
 pub struct Envelope {
     from: Caller,
     to: ReplicaId,
-    call: Call,
+    call: Message,
     /// Dropped when no reply will come.
     reply: oneshot::Sender<Result<Reply, Unanswered>>,
 }
@@ -45,7 +45,7 @@ impl Peers for Line {
         to: ReplicaId,
         _: &str,
         _: Lane,
-        call: Call,
+        call: Message,
         patience: Duration,
     ) -> BoxFuture<'static, Result<Reply, Unanswered>> {
         let (from, network) = (self.from, self.network.clone());
@@ -123,11 +123,11 @@ async fn deliver(world: Rc<World>, Envelope { from, to, call, reply }: Envelope)
         return;
     }
     world.observe(from.id);
-    if let Call::Vote(rpc) = &call {
+    if let Call::Vote(rpc) = &call.call {
         // Who asks for votes has its own.
         world.votes(from.id, &rpc.vote);
     }
-    world.note(|| format!("{} -> {to}: {}", from.id, name(&call)));
+    world.note(|| format!("{} -> {to}: {}", from.id, name(&call.call)));
     match world.network.draw(&world, from.id, to) {
         Fate::Arrives(delay) => sleep(delay).await,
         Fate::Late(delay) => {
@@ -196,7 +196,9 @@ fn name(call: &Call) -> String {
         Call::ReadIndex => "read index".into(),
         Call::Submit { key, submission, .. } => format!("submit {key} {submission:?}"),
         Call::Change { change, .. } => format!("{change:?}"),
-        Call::Publish { .. } => "publish".into(),
-        Call::Hello { .. } => "hello".into(),
+        Call::Publish(_) => "publish".into(),
+        Call::Identify => "identify".into(),
+        Call::Join(_) => "join".into(),
+        Call::Hello => "hello".into(),
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use gryadka::kv::Key;
 use gryadka::perseus::{CheckError, History, check};
-use gryadka::raft::{Bug, Call, ReplicaId, Reply, Vote};
+use gryadka::raft::{Bug, Call, Message, ReplicaId, Reply, Vote};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -252,19 +252,19 @@ impl World {
         self: &Rc<Self>,
         to: ReplicaId,
         from: ReplicaId,
-        call: Call,
+        message: Message,
     ) -> Option<oneshot::Receiver<Reply>> {
         let machines = self.machines.borrow();
         let life = machines.get(&to)?.life.as_ref()?;
         let replica = life.replica.get()?.clone();
         let (answer, answered) = oneshot::channel();
-        let vote = match &call {
+        let vote = match &message.call {
             Call::Vote(rpc) => Some(rpc.vote),
             _ => None,
         };
         let world = self.clone();
         life.spawn(async move {
-            let reply = replica.serve(from, call).await;
+            let reply = replica.serve(from, message).await;
             if let (Some(candidate), Reply::Voted(voted)) = (vote, &reply)
                 && voted.vote_granted
             {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use gryadka::caspaxos::acceptor::{Register, Step, accept, prepare, read, remove};
 use gryadka::caspaxos::{
-    AcceptorStatus, Ballot, Call, Epoch, ListEntry, ListKind, ListPage, ListRequest, Reply,
-    Request, Standing, Token,
+    AcceptorStatus, Ballot, Call, ListEntry, ListKind, ListPage, ListRequest, Reply, Request,
+    Standing, Token,
 };
+use gryadka::identity::Nonce;
 use gryadka::kv::Key;
 
 use super::disk::{Change, Disk, Write};
@@ -77,6 +78,27 @@ pub struct SimAcceptor {
 }
 
 impl SimAcceptor {
+    /// An acceptor with a new disk.
+    pub fn new(nonce: Nonce) -> SimAcceptor {
+        SimAcceptor::on(Disk { standing: Standing::new(nonce), ..Disk::default() })
+    }
+
+    fn on(disk: Disk) -> SimAcceptor {
+        SimAcceptor { memory: disk.clone(), disk, ..SimAcceptor::default() }
+    }
+
+    /// The machine gets the disk of an acceptor of an earlier cluster, or its own
+    /// one back; it must have crashed before.
+    pub fn exchange_disk(&mut self, other: Disk) -> Disk {
+        self.memory = other.clone();
+        std::mem::replace(&mut self.disk, other)
+    }
+
+    /// What it knows, durable or not.
+    pub fn known(&self) -> &Disk {
+        &self.memory
+    }
+
     /// Runs one call. An error is a broken invariant.
     pub fn serve(
         &mut self,
@@ -87,7 +109,7 @@ impl SimAcceptor {
         let mut standing = self.memory.standing.clone();
         let (reply, change) = match admit(flaw, &mut standing, call) {
             Some(refusal) => (refusal, Change::Nothing),
-            None => self.step(flaw, &mut standing, &call.request)?,
+            None => self.step(flaw, &mut standing, call)?,
         };
         let standing = (standing != self.memory.standing).then_some(standing);
         if standing.is_some() || !matches!(change, Change::Nothing) {
@@ -116,8 +138,9 @@ impl SimAcceptor {
         &self,
         flaw: Flaw,
         standing: &mut Standing,
-        request: &Request,
+        call: &Call,
     ) -> Result<(Reply, Change), String> {
+        let request = &call.request;
         let nothing = Register::default();
         let register = |key: &Key| self.memory.registers.get(key).unwrap_or(&nothing);
         let (key, step) = match request {
@@ -133,17 +156,17 @@ impl SimAcceptor {
                 return Ok((Reply::Listed(self.list(request)), Change::Nothing));
             }
             Request::Raise { fence } => return Ok((standing.raise(fence), Change::Nothing)),
-            Request::Enrol { fence } => {
+            Request::Enrol { fence, counter, is_founding } => {
                 let holds_registers = !self.memory.registers.is_empty();
-                return Ok((standing.enrol(fence, holds_registers), Change::Nothing));
+                let reply =
+                    standing.enrol(call.cluster, (fence, *counter, *is_founding), holds_registers);
+                return Ok((reply, Change::Nothing));
             }
-            Request::Wipe => {
-                standing.is_enrolled = false;
-                return Ok((Reply::Wiped, Change::Wipe));
-            }
+            Request::Wipe => return Ok((standing.leave(), Change::Wipe)),
             Request::Status => {
-                let (fence, is_enrolled) = (standing.fence.clone(), standing.is_enrolled);
-                let status = AcceptorStatus { fence, is_enrolled, ..AcceptorStatus::default() };
+                let Standing { fence, cluster, nonce, .. } = standing.clone();
+                let registers = self.memory.registers.len() as u64;
+                let status = AcceptorStatus { fence, cluster, nonce, registers, dead: 0 };
                 return Ok((Reply::Status(status), Change::Nothing));
             }
         };
@@ -216,13 +239,17 @@ impl SimAcceptor {
     }
 }
 
-/// Lets a call in, or with the flaw any call, whatever its epoch.
+/// Lets a call in, or with the flaw any call, whatever its epoch or cluster.
 fn admit(flaw: Flaw, standing: &mut Standing, call: &Call) -> Option<Reply> {
-    if flaw == Flaw::IgnoresEpochs {
-        let epoch: Epoch = call.epoch.max(standing.fence.epoch);
-        return standing.admit(&Call { epoch, ..call.clone() });
+    let mut call = call.clone();
+    match flaw {
+        Flaw::IgnoresEpochs => call.epoch = call.epoch.max(standing.fence.epoch),
+        Flaw::IgnoresClusters => call.cluster = standing.cluster.or(call.cluster),
+        // As it was before whoever is turned away had to change nothing.
+        Flaw::StrangersRaiseFence => standing.fence.epoch = standing.fence.epoch.max(call.epoch),
+        _ => {}
     }
-    standing.admit(call)
+    standing.admit(&call)
 }
 
 /// The step, or with the flaw one that grants the ballot it has promised.

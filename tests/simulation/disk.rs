@@ -7,7 +7,7 @@ use gryadka::caspaxos::{Fence, Standing};
 use gryadka::kv::Key;
 
 /// Registers and standing.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Disk {
     pub registers: BTreeMap<Key, Register>,
     pub standing: Standing,
@@ -37,7 +37,8 @@ impl Disk {
         if let Some(new) = &write.standing {
             let old = std::mem::replace(&mut self.standing, new.clone());
             if goes_back(&old.fence, &new.fence)
-                || (old.is_enrolled && !new.is_enrolled && !is_wiped)
+                || (old.cluster.is_some() && new.cluster != old.cluster && !is_wiped)
+                || new.counter < old.counter
             {
                 return Err(format!("the standing goes back: {old:?} to {new:?}"));
             }

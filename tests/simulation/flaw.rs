@@ -20,6 +20,10 @@ pub enum Flaw {
     GrantsEqualAndReusesBallots,
     /// Acceptors serve any epoch.
     IgnoresEpochs,
+    /// Acceptors serve callers of any cluster.
+    IgnoresClusters,
+    /// Whoever calls raises the epoch of an acceptor, be it turned away or not.
+    StrangersRaiseFence,
     /// An acceptor that crashed comes back without its registers, and is taken
     /// for the one that it was.
     ComesBackEmpty,
@@ -31,7 +35,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 17] = [
+    pub const ALL: [Flaw; 19] = [
         Flaw::Proposer(Bug::KeptSurvivesTimeout),
         Flaw::Proposer(Bug::ReadsFromOne),
         Flaw::Proposer(Bug::ReappliesUnknown),
@@ -46,6 +50,8 @@ impl Flaw {
         Flaw::ReusesBallots,
         Flaw::GrantsEqualAndReusesBallots,
         Flaw::IgnoresEpochs,
+        Flaw::IgnoresClusters,
+        Flaw::StrangersRaiseFence,
         Flaw::ComesBackEmpty,
         Flaw::RescansNothing,
         Flaw::RescansOneKey,
@@ -67,6 +73,8 @@ impl Flaw {
             | Flaw::Proposer(_)
             | Flaw::PromiseNotDurable
             | Flaw::GrantsEqual
+            | Flaw::IgnoresClusters
+            | Flaw::StrangersRaiseFence
             | Flaw::ComesBackEmpty => Focus::Anything,
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gryadka::caspaxos::{Configuration, Epoch};
+use gryadka::identity::ClusterId;
 use gryadka::kv::{Key, Outcome};
 use gryadka::perseus::OperationId;
 
@@ -67,9 +68,24 @@ impl IndicesGrow {
     }
 }
 
+/// All proposers belong to one cluster, for ever.
+#[derive(Default)]
+pub struct OneCluster(Option<ClusterId>);
+
+impl OneCluster {
+    pub fn belongs(&mut self, cluster: ClusterId) -> Result<(), String> {
+        let known = *self.0.get_or_insert(cluster);
+        match known == cluster {
+            true => Ok(()),
+            false => Err(format!("two clusters: {known} and {cluster}")),
+        }
+    }
+}
+
 /// All of them.
 #[derive(Default)]
 pub struct Invariants {
+    pub one_cluster: OneCluster,
     pub configurations_agree: ConfigurationsAgree,
     pub indices_grow: IndicesGrow,
 }

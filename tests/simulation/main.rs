@@ -75,6 +75,7 @@ fn every_seed_is_linearizable_and_goes_on_after_faults() {
         ("proposers that slept", seen.proposers_asleep),
         ("acceptors that were wiped", seen.wipes * 4),
         ("collected keys", seen.collected * 4),
+        ("acceptors of an earlier cluster", seen.strangers),
     ];
     for (path, count) in paths {
         assert!(count >= seeds / 4, "{path}: only {count} in {seeds} seeds");
@@ -117,7 +118,13 @@ fn a_seed_repeats_itself() {
 
 /// Within 500 seeds the flaw must break a promise, and not just hold somebody up.
 fn is_found(flaw: Flaw) {
-    let ways = ["alarm", "not linearizable", "an index goes back", "have one index"];
+    let ways = [
+        "alarm",
+        "not linearizable",
+        "an index goes back",
+        "have one index",
+        "a stranger has changed",
+    ];
     let is_broken = |why: &String| ways.iter().any(|way| why.contains(way));
     let many = seeds::run_many(0..500, |seed| {
         let run = run(seed, flaw, false);
@@ -162,6 +169,16 @@ fn finds_promises_that_are_answered_before_they_are_durable() {
 #[test]
 fn finds_acceptors_that_ignore_epochs() {
     is_found(Flaw::IgnoresEpochs);
+}
+
+#[test]
+fn finds_acceptors_that_serve_another_cluster() {
+    is_found(Flaw::IgnoresClusters);
+}
+
+#[test]
+fn finds_a_fence_that_strangers_raise() {
+    is_found(Flaw::StrangersRaiseFence);
 }
 
 #[test]

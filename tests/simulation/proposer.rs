@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gryadka::caspaxos::{
-    Age, Ballot, Change, CommandId, Configuration, Effect, Event, Fate, Proposer, Reply, Request,
-    Value,
+    Ballot, Caller, Change, CommandId, Configuration, Effect, Event, Fate, Proposer, Reply,
+    Request, Value,
 };
+use gryadka::identity::ClusterId;
 use gryadka::kv::Key;
 
 use super::statistics::Statistics;
@@ -24,8 +25,9 @@ pub struct SimProposer {
     pub is_down: bool,
     /// Until then its process stands still.
     pub sleeps_until: u64,
-    /// The configuration that it keeps on its disk.
+    /// The configuration that it keeps on its disk, and its cluster.
     pub kept_configuration: Option<Configuration>,
+    pub kept_cluster: Option<ClusterId>,
     /// The commands that wait for its answer.
     pub serving: BTreeSet<CommandId>,
     attempts: BTreeMap<Key, Vec<Attempt>>,
@@ -40,6 +42,7 @@ impl SimProposer {
             is_down: false,
             sleeps_until: 0,
             kept_configuration: None,
+            kept_cluster: None,
             serving: BTreeSet::new(),
             attempts: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -50,8 +53,8 @@ impl SimProposer {
         self.proposer.configuration()
     }
 
-    pub fn age(&self) -> Age {
-        self.proposer.age()
+    pub fn caller(&self) -> Caller {
+        self.proposer.caller()
     }
 
     /// Forgets everything but the configuration that it kept; returns the commands that nobody will answer.
@@ -82,7 +85,9 @@ impl SimProposer {
         }
         let reply = match &event {
             Event::Replied { reply, .. } => reply.clone(),
-            Event::Submitted { .. }
+            Event::Started
+            | Event::Submitted { .. }
+            | Event::FoundBehind(_)
             | Event::Told(_)
             | Event::Overtaken { .. }
             | Event::Reconfigure { .. }
@@ -107,6 +112,9 @@ impl SimProposer {
                     }
                 }
                 Effect::SetTimer { .. }
+                | Effect::Identified(_)
+                | Effect::Unidentified(_)
+                | Effect::Seeks(_)
                 | Effect::Configured(_)
                 | Effect::Reconfigured { .. }
                 | Effect::Collected { .. } => {}

@@ -28,6 +28,8 @@ crate::seeds::statistics! {
     messages_lost,
     messages_duplicated,
     acceptor_crashes,
+    /// Acceptors that came back with the data of an earlier cluster.
+    strangers,
     proposer_crashes,
     proposers_asleep,
     operator_crashes,

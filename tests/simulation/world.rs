@@ -9,12 +9,14 @@ use gryadka::caspaxos::{
     AcceptorId, Bug, Call, CommandId, Configuration, Effect, Event, Proposer, Reply, Settings,
     Token,
 };
+use gryadka::identity::{ClusterId, Nonce};
 use gryadka::kv::{Command, Key, Record, Submission};
 use gryadka::perseus::{History, OperationId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::acceptor::SimAcceptor;
+use super::disk::Disk;
 use super::flaw::Flaw;
 use super::invariants::Invariants;
 use super::network::Network;
@@ -26,6 +28,7 @@ mod asking;
 mod faults;
 mod messages;
 mod operating;
+mod strangers;
 
 use operating::Operator;
 
@@ -66,6 +69,8 @@ enum Happening {
     Collects,
     Fault,
     AcceptorRestarts(usize),
+    /// It gets its own disk back.
+    AcceptorIsItselfAgain(usize),
     ProposerRestarts(usize),
     NetworkMends,
 }
@@ -102,6 +107,8 @@ pub struct World {
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     acceptors: Vec<SimAcceptor>,
+    /// Of acceptors whose machines hold the data of an earlier cluster.
+    true_disks: BTreeMap<usize, Disk>,
     names: Vec<AcceptorId>,
     proposers: Vec<SimProposer>,
     clients: Vec<Client>,
@@ -133,10 +140,12 @@ impl World {
             ..Client::default()
         });
         let clients = clients.collect();
+        let nonces: Vec<Nonce> = names.iter().map(|_| Nonce(random.random())).collect();
         let key = |i: usize| Key::try_from(format!("k{i}").as_str()).expect("it is short");
         let mut world = World {
             keys: (0..parameters.keys).map(key).collect(),
-            acceptors: names.iter().map(|_| SimAcceptor::default()).collect(),
+            acceptors: nonces.into_iter().map(SimAcceptor::new).collect(),
+            true_disks: BTreeMap::new(),
             names,
             clients,
             network,
@@ -160,8 +169,10 @@ impl World {
         };
         for index in 0..world.parameters.proposers {
             let founding = world.parameters.configuration.clone();
-            let proposer = SimProposer::new(world.start_proposer(index, founding));
+            let proposer = SimProposer::new(world.start_proposer(index, None, founding));
             world.proposers.push(proposer);
+            let event = Event::Started;
+            world.plan(0, Happening::Event { proposer: index, life: 0, event });
         }
         world.note(|world| format!("{:#?}", world.parameters));
         world
@@ -200,6 +211,7 @@ impl World {
         self.is_settling = true;
         self.network.heal_for_good();
         for acceptor in 0..self.acceptors.len() {
+            self.give_back_disk(acceptor)?;
             self.acceptors[acceptor].is_down = false;
         }
         for proposer in 0..self.proposers.len() {
@@ -301,6 +313,7 @@ impl World {
                 self.acceptors[acceptor].is_down = false;
                 Ok(())
             }
+            Happening::AcceptorIsItselfAgain(acceptor) => self.give_back_disk(acceptor),
             Happening::ProposerRestarts(proposer) => {
                 self.restart_proposer(proposer);
                 Ok(())
@@ -323,7 +336,12 @@ impl World {
 
     // ---- proposers ----
 
-    fn start_proposer(&mut self, index: usize, configuration: Configuration) -> Proposer {
+    fn start_proposer(
+        &mut self,
+        index: usize,
+        cluster: Option<ClusterId>,
+        configuration: Configuration,
+    ) -> Proposer {
         // Without an incarnation of its own a proposer repeats its ballots.
         let drawn = self.random.random();
         let seed = if self.flaw.reuses_ballots() { self.seed } else { drawn };
@@ -337,7 +355,7 @@ impl World {
         let nearest = acceptors[index % acceptors.len()].clone();
         let nearest = self.seed.is_multiple_of(2).then_some(nearest);
         let settings = Settings { nearest, ..self.parameters.settings.clone() };
-        let mut proposer = Proposer::new(id, configuration, settings, seed);
+        let mut proposer = Proposer::new(id, cluster, configuration, settings, seed);
         if let Flaw::Proposer(bug) = self.flaw {
             proposer.plant(bug);
         }
@@ -349,11 +367,17 @@ impl World {
     fn restart_proposer(&mut self, index: usize) {
         if self.proposers[index].is_down {
             self.note(|_| format!("p{index} is back"));
+            if self.random.random_bool(0.1) {
+                self.proposers[index].kept_configuration = None;
+                self.proposers[index].kept_cluster = None;
+            }
             let kept = self.proposers[index].kept_configuration.clone();
-            let kept = kept.filter(|_| !self.random.random_bool(0.1));
             let configuration = kept.unwrap_or_else(|| self.parameters.configuration.clone());
-            let started = self.start_proposer(index, configuration);
+            let cluster = self.proposers[index].kept_cluster;
+            let started = self.start_proposer(index, cluster, configuration);
             self.proposers[index].restart(started);
+            let (life, event) = (self.proposers[index].life, Event::Started);
+            self.plan(0, Happening::Event { proposer: index, life, event });
         }
     }
 
@@ -404,6 +428,12 @@ impl World {
                 self.proposers[proposer].serving.remove(&id);
                 self.on_answer(id, result)
             }
+            Effect::Identified(cluster) => {
+                self.note(|_| format!("p{proposer} belongs to {cluster}"));
+                self.proposers[proposer].kept_cluster = Some(cluster);
+                self.invariants.one_cluster.belongs(cluster)
+            }
+            Effect::Unidentified(_) | Effect::Seeks(_) => Ok(()),
             Effect::Configured(configuration) => {
                 self.note(|_| format!("p{proposer} is at {:?}", configuration.epoch));
                 self.invariants.configurations_agree.takes(&configuration)?;

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gryadka::caspaxos::{Ballot, Epoch, Fence, Reply, Request, Value};
+use gryadka::caspaxos::{
+    Age, Ballot, Call, Configuration, Epoch, Fence, Floor, MAX_LEAP, Reply, Request, Value,
+};
+use gryadka::identity::ClusterId;
 
 use crate::Case;
 use crate::log_capture::errors_with;
@@ -25,7 +28,7 @@ pub const CASES: &[Case] = &[
     ("a batch sees itself", batch_sees_itself),
     ("an empty batch is served", |subject| assert_eq!(subject.serve(&[]), [])),
     ("epochs fence", epochs_fence),
-    ("only founders that stay serve later epochs", only_founders_that_stay_serve_later_epochs),
+    ("whoever is turned away changes nothing", strangers_change_nothing),
     ("any bytes are a value", any_bytes),
     ("any text is a key", any_text_is_a_key),
 ];
@@ -125,13 +128,13 @@ fn alarm(subject: &mut dyn Subject) {
 }
 
 fn all_parts_of_a_ballot(subject: &mut dyn Subject) {
-    let older = Ballot { counter: u64::MAX - 1, ..ballot_of(0, "z") };
+    let older = Ballot { counter: MAX_LEAP - 1, ..ballot_of(0, "z") };
     // In byte order: digits, capitals, the underscore, small letters; a name
     // before those that it begins.
     let names = ["-", ".", "0", "9", "A", "Z", "_", "a", "a-b", "a.b", "aB", "aa", "p1", "p10"];
     subject.ask(prepare("k", older));
     for name in names {
-        let higher = ballot_of(u64::MAX, name);
+        let higher = ballot_of(MAX_LEAP, name);
         assert!(matches!(subject.ask(prepare("k", higher)), Reply::Prepared { .. }), "{name}");
         assert_eq!(subject.ask(prepare("k", older)), conflict(higher));
         let next_life = Ballot { incarnation: gryadka::caspaxos::Incarnation(8), ..higher };
@@ -184,37 +187,90 @@ fn batch_sees_itself(subject: &mut dyn Subject) {
 }
 
 fn epochs_fence(subject: &mut dyn Subject) {
-    let fenced = |epoch| Reply::Fenced(Fence { epoch: Epoch(epoch), ..Fence::default() });
+    let fenced = |epoch| Reply::Fenced(fence(epoch));
     let put_in = |epoch, counter, text| in_epoch(epoch, put("k", counter, text).request);
+    let read_in = |epoch| in_epoch(epoch, read("k").request);
     subject.ask(prepare("k", ballot(1)));
-    stay(subject);
+    raise(subject, fence(10));
     assert_eq!(subject.ask(put_in(10, 1, "a")), Reply::Accepted);
     assert_eq!(subject.ask(put_in(9, 2, "b")), fenced(10));
-    // Whatever kind of call meets a newer epoch raises the least.
-    let read_in = |epoch| in_epoch(epoch, read("k").request);
+    raise(subject, fence(11));
     assert_eq!(subject.ask(read_in(11)), was_read(ballot(1), value("a", ballot(1))));
     assert_eq!(subject.ask(put_in(10, 2, "b")), fenced(11));
-    let refused = in_epoch(12, prepare("k", ballot(1)).request);
-    assert_eq!(subject.ask(refused), conflict(ballot(1)));
-    assert_eq!(subject.ask(read_in(11)), fenced(12));
-    page(subject.ask(in_epoch(13, list("", None, 1).request)));
-    let batch = [read_in(12), read_in(u64::MAX), put_in(13, 2, "b"), put_in(u64::MAX, 2, "b")];
-    let expected =
-        [fenced(13), was_read(ballot(1), value("a", ballot(1))), fenced(u64::MAX), Reply::Accepted];
-    assert_eq!(subject.serve(&batch), expected);
+    // Within a batch too.
+    let raise = in_epoch(11, Request::Raise { fence: fence(12) });
+    let batch = [read_in(11), read_in(12), raise, read_in(11), put_in(12, 2, "b")];
+    let Reply::WasRead { .. } = subject.ask(read_in(11)) else { panic!("not read") };
+    let replies = subject.serve(&batch);
+    assert!(matches!(replies[2], Reply::Raised { .. }));
+    assert_eq!((&replies[1], &replies[3]), (&Reply::Behind, &fenced(12)));
+    assert_eq!(replies[4], Reply::Accepted);
 }
 
-fn only_founders_that_stay_serve_later_epochs(subject: &mut dyn Subject) {
-    // Whoever asks under the founding epoch is served.
-    assert_eq!(subject.ask(put("k", 1, "a")), Reply::Accepted);
-    let later = in_epoch(2, read("k").request);
-    let raise = in_epoch(2, Request::Raise { fence: Fence::default() });
-    assert_eq!(subject.serve(&[later.clone(), raise]), [Reply::NotEnrolled, Reply::NotEnrolled]);
-    // It is too late for it to stay.
-    let fenced = Reply::Fenced(Fence { epoch: Epoch(2), ..Fence::default() });
-    let stays = in_epoch(1, Request::Raise { fence: Fence::default() });
-    assert_eq!(subject.ask(stays), fenced);
-    assert_eq!(subject.ask(later), Reply::NotEnrolled);
+/// The answer to each kind of call of a caller that is turned away, and that
+/// nothing has changed.
+fn strangers_change_nothing(subject: &mut dyn Subject) {
+    subject.serve(&[put("k", 1, "a"), prepare("l", ballot(2))]);
+    raise(subject, fence(5));
+    let (key, floor) = (key("k"), Floor { counter: u64::MAX, index: 0 });
+    let (prepared, far) = (ballot(9), Ballot { counter: u64::MAX, ..ballot(9) });
+    let requests = |ballot: Ballot, fence: Fence| {
+        let value = value("b", prepared);
+        vec![
+            Request::Prepare { key: key.clone(), ballot },
+            Request::Accept { key: key.clone(), ballot, value, next: ballot },
+            Request::Read { key: key.clone() },
+            list("", None, u32::MAX).request,
+            Request::Remove { key: key.clone(), accepted: ballot, floor: 99 },
+            Request::Raise { fence: fence.clone() },
+            Request::Enrol { fence, counter: 0, is_founding: false },
+            Request::Wipe,
+        ]
+    };
+    let state = |subject: &mut dyn Subject| {
+        let status = match subject.ask(in_epoch(5, Request::Status)) {
+            Reply::Status(status) => (status.fence, status.cluster, status.nonce),
+            other => panic!("{other:?}"),
+        };
+        let dead = subject.ask(in_epoch(5, list_dead("", None, u32::MAX).request));
+        (status, subject.ask(in_epoch(5, list("", None, u32::MAX).request)), dead)
+    };
+    let before = state(subject);
+    let mut refuses = |call: Call, reply: Reply| {
+        assert_eq!(subject.ask(call.clone()), reply, "{call:?}");
+        assert_eq!(state(subject), before, "{call:?}");
+    };
+    for request in requests(prepared, fence(6)) {
+        for cluster in [None, ClusterId::new(8)] {
+            let call = Call { cluster, ..in_epoch(5, request.clone()) };
+            refuses(call, Reply::OtherCluster { held: OURS.unwrap() });
+        }
+        refuses(in_epoch(4, request), Reply::Fenced(fence(5)));
+    }
+    // An epoch that no configuration has, and numbers that nobody comes by counting.
+    let bare = Fence { configuration: None, ..fence(6) };
+    for request in requests(prepared, bare).into_iter().take(7) {
+        refuses(in_epoch(6, request.clone()), Reply::Behind);
+        refuses(in_epoch(u64::MAX, request), Reply::Behind);
+    }
+    for request in requests(far, fence(u64::MAX)) {
+        let is_far = matches!(
+            request,
+            Request::Prepare { .. }
+                | Request::Accept { .. }
+                | Request::Raise { .. }
+                | Request::Enrol { .. }
+        );
+        if is_far {
+            refuses(in_epoch(5, request), Reply::TooHigh);
+        }
+    }
+    let aged = Fence { age: Age(u64::MAX), ..fence(5) };
+    let no_quorum = Configuration::uniform(Epoch(6), &["a1".into()], 2, 1);
+    let invalid = Fence { configuration: Some(no_quorum), ..fence(6) };
+    for fence in [Fence { floor, ..fence(5) }, aged, invalid] {
+        refuses(in_epoch(5, Request::Raise { fence }), Reply::TooHigh);
+    }
 }
 
 fn any_bytes(subject: &mut dyn Subject) {

@@ -1,8 +1,9 @@
 //! The stores answer alike: long random runs, compared with the memory store.
 
 use gryadka::caspaxos::{
-    Age, Ballot, Batch, Call, Epoch, Fence, Floor, ListKind, Reply, Request, Value,
+    Age, Ballot, Batch, Call, Configuration, Epoch, Fence, Floor, ListKind, Reply, Request, Value,
 };
+use gryadka::identity::ClusterId;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -23,8 +24,8 @@ fn redis_answers_as_memory_does() {
 
 fn compare(subject: &mut dyn Subject, seed: u64) {
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut memory = MemorySubject::default();
-    let mut kinds = [0; 11];
+    let mut memory = MemorySubject::new();
+    let mut kinds = [0; 14];
     for round in 0..BATCHES {
         let count = random.random_range(1..=8);
         let mut calls: Vec<Call> = (0..count).map(|_| random_call(&mut random, round)).collect();
@@ -59,6 +60,9 @@ fn kind(reply: &Reply) -> usize {
         Reply::NotEmpty => 8,
         Reply::Removed { .. } => 9,
         Reply::Wiped => 10,
+        Reply::OtherCluster { .. } => 11,
+        Reply::Behind => 12,
+        Reply::TooHigh => 13,
         // How many there are, stores count differently.
         Reply::Status(_) => unreachable!("nobody asks"),
     }
@@ -70,6 +74,9 @@ fn random_call(random: &mut SmallRng, round: usize) -> Call {
     let key = keys[random.random_range(0..keys.len())];
     let ballot = random_ballot(random, round);
     let mut call = match random.random_range(0..14) {
+        0..=3 if random.random_ratio(1, 20) => {
+            prepare(key, Ballot { counter: u64::MAX - ballot.counter, ..ballot })
+        }
         0..=3 => prepare(key, ballot),
         4..=7 => {
             let next = if random.random() { ballot } else { random_ballot(random, round) };
@@ -85,7 +92,10 @@ fn random_call(random: &mut SmallRng, round: usize) -> Call {
         11 | 12 => {
             let fence = random_fence(random, round);
             match random.random() {
-                true => in_epoch(0, Request::Enrol { fence }),
+                true => {
+                    let (counter, is_founding) = (round as u64, random.random_ratio(1, 4));
+                    in_epoch(0, Request::Enrol { fence, counter, is_founding })
+                }
                 false => in_epoch(0, Request::Raise { fence }),
             }
         }
@@ -98,6 +108,10 @@ fn random_call(random: &mut SmallRng, round: usize) -> Call {
     };
     let is_late = random.random_ratio(1, 10);
     call.epoch.0 = (round / 100 + 1 - usize::from(is_late)) as u64;
+    // One of another cluster that is enrolled there would never come back.
+    if random.random_ratio(1, 20) && !matches!(call.request, Request::Enrol { .. }) {
+        call.cluster = ClusterId::new(random.random_range(0..2));
+    }
     let is_late = random.random_ratio(1, 10);
     call.age.0 = (round / 50 + 1 - usize::from(is_late)) as u64;
     if let Request::Accept { value, .. } = &mut call.request
@@ -121,9 +135,14 @@ fn random_value(random: &mut SmallRng, ballot: Ballot) -> Value {
 
 fn random_fence(random: &mut SmallRng, round: usize) -> Fence {
     let mut near = |round: usize| (round + random.random_range(0..2)) as u64;
+    let epoch = Epoch(near(round / 100));
+    let told = near(0) > 0 || near(0) > 0;
+    // Of one that no quorum could be had of nothing is taken over.
+    let size = 1 + usize::from(near(0) + near(0) + near(0) + near(0) > 3);
+    let configuration = Configuration::uniform(epoch, &["a1".into()], size, size);
     Fence {
-        epoch: Epoch(near(round / 100)),
-        configuration: None,
+        epoch,
+        configuration: told.then_some(configuration),
         age: Age(near(round / 50)),
         floor: Floor { counter: near(round), index: near(round) },
         collected: Batch(vec![near(round), near(round)]),

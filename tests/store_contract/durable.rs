@@ -1,7 +1,7 @@
 //! Whatever was answered is still true after a crash (rule 3).
 
 use gryadka::caspaxos::{
-    Age, Ballot, Batch, Configuration, Epoch, Fence, Floor, Place, Reply, Request, Value,
+    Age, Ballot, Batch, Configuration, Epoch, Fence, Floor, MAX_LEAP, Place, Reply, Request, Value,
 };
 
 use crate::Case;
@@ -10,6 +10,7 @@ use crate::subject::*;
 pub const CASES: &[Case] = &[
     ("promises and values survive a crash", registers_survive),
     ("the least epoch survives a crash", epoch_survives),
+    ("how far ballots count survives a crash", counter_survives),
     ("the index of keys survives a crash", listing_survives),
     ("the fence survives a crash", fence_survives),
     ("removals survive a crash", removals_survive),
@@ -45,15 +46,23 @@ fn registers_survive(subject: &mut dyn Subject) {
 }
 
 fn epoch_survives(subject: &mut dyn Subject) {
-    stay(subject);
-    subject.ask(in_epoch(10, read("k").request));
+    raise(subject, fence(10));
     subject.crash();
-    let fenced = |epoch| Reply::Fenced(Fence { epoch: Epoch(epoch), ..Fence::default() });
+    let fenced = |epoch| Reply::Fenced(fence(epoch));
     assert_eq!(subject.ask(in_epoch(9, read("k").request)), fenced(10));
-    subject.ask(in_epoch(12, put("k", 1, "a").request));
+    raise(subject, fence(12));
     subject.crash();
     assert_eq!(subject.ask(in_epoch(11, read("k").request)), fenced(12));
     assert!(matches!(subject.ask(in_epoch(12, read("k").request)), Reply::WasRead { .. }));
+}
+
+/// How far ballots count, too: the next leap is from there.
+fn counter_survives(subject: &mut dyn Subject) {
+    let prepare = |counter| prepare("k", ballot(counter));
+    assert!(matches!(subject.ask(prepare(MAX_LEAP)), Reply::Prepared { .. }));
+    subject.crash();
+    assert_eq!(subject.ask(prepare(2 * MAX_LEAP + 1)), Reply::TooHigh);
+    assert!(matches!(subject.ask(prepare(2 * MAX_LEAP)), Reply::Prepared { .. }));
 }
 
 fn listing_survives(subject: &mut dyn Subject) {
@@ -65,9 +74,9 @@ fn listing_survives(subject: &mut dyn Subject) {
 }
 
 fn fence_survives(subject: &mut dyn Subject) {
-    let mut configuration = Configuration::uniform(Epoch(7), &["a1".into(), "ü".into()], 1, 2);
+    let mut configuration = Configuration::uniform(Epoch(8), &["a1".into(), "ü".into()], 1, 2);
     configuration.places.insert("ü".into(), Place::Peer { url: "http://[::1]:1".into() });
-    let floor = Floor { counter: u64::MAX, index: 1 << 60 };
+    let floor = Floor { counter: MAX_LEAP, index: MAX_LEAP };
     let collected = Batch(vec![1, u64::MAX]);
     let fence = Fence {
         epoch: Epoch(8),
@@ -76,7 +85,6 @@ fn fence_survives(subject: &mut dyn Subject) {
         floor,
         collected,
     };
-    stay(subject);
     let raise = |fence: &Fence| in_epoch(8, Request::Raise { fence: fence.clone() });
     let raised = |is_aged| Reply::Raised { is_aged, fence: fence.clone() };
     assert_eq!(subject.ask(raise(&fence)), raised(true));
@@ -89,15 +97,8 @@ fn fence_survives(subject: &mut dyn Subject) {
         assert!(matches!(subject.ask(known), Reply::WasRead { .. }));
         assert_eq!(subject.ask(of_age(3, raise(&fence))), raised(false));
         // Lower parts change nothing.
-        let lower = Fence { epoch: Epoch(9), ..Fence::default() };
-        let Reply::Raised { is_aged: false, fence: now } = subject.ask(of_age(3, raise(&lower)))
-        else {
-            panic!("not raised");
-        };
-        assert_eq!(now, Fence { epoch: now.epoch, ..fence.clone() });
-        if now.epoch == Epoch(9) {
-            return;
-        }
+        let lower = Fence { epoch: Epoch(8), ..Fence::default() };
+        assert_eq!(subject.ask(of_age(3, raise(&lower))), raised(false));
     }
 }
 
@@ -127,17 +128,19 @@ fn removals_survive(subject: &mut dyn Subject) {
 }
 
 fn a_wipe_survives(subject: &mut dyn Subject) {
-    let fence = Fence { epoch: Epoch(5), age: Age(2), ..Fence::default() };
-    let enrol = in_epoch(5, Request::Enrol { fence: fence.clone() });
+    let fence = Fence { age: Age(2), ..fence(5) };
+    let enrol =
+        in_epoch(5, Request::Enrol { fence: fence.clone(), counter: 0, is_founding: false });
     subject.serve(&[put("k", 1, "a"), prepare("l", ballot(1))]);
-    stay(subject);
+    raise(subject, Fence { age: Age(0), ..fence.clone() });
     assert_eq!(subject.ask(enrol.clone()), Reply::NotEmpty);
     let again = in_epoch(5, put("m", 1, "b").request);
     let replies = subject.serve(&[again.clone(), in_epoch(5, Request::Wipe), again.clone()]);
     assert_eq!(replies, [Reply::Accepted, Reply::Wiped, Reply::NotEnrolled]);
     subject.crash();
     assert_eq!(subject.ask(again.clone()), Reply::NotEnrolled);
-    assert!(matches!(subject.ask(read("k")), Reply::Fenced(_)), "it remembers the epoch");
+    let late = in_epoch(4, Request::Enrol { fence: fence.clone(), counter: 0, is_founding: false });
+    assert!(matches!(subject.ask(late), Reply::Fenced(_)), "it remembers the epoch");
     assert!(matches!(subject.ask(enrol.clone()), Reply::Raised { is_aged: true, .. }));
     subject.crash();
     assert!(matches!(subject.ask(again.clone()), Reply::Fenced(_)));
@@ -146,5 +149,5 @@ fn a_wipe_survives(subject: &mut dyn Subject) {
     let Reply::Status(status) = subject.ask(in_epoch(0, Request::Status)) else {
         panic!("no status");
     };
-    assert_eq!((status.is_enrolled, status.fence, status.dead), (true, fence, 0));
+    assert_eq!((status.cluster, status.fence, status.dead), (OURS, fence, 0));
 }

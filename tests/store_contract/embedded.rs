@@ -69,7 +69,8 @@ fn a_path_that_is_no_directory_is_refused() {
 fn a_replica_may_use_the_database_beside_the_acceptor() {
     let directory = tempfile::tempdir().unwrap();
     let database = open_database(directory.path()).unwrap();
-    let mut store = EmbeddedStore::new(database.clone(), directory.path(), identity()).unwrap();
+    let store = EmbeddedStore::new(database.clone(), directory.path(), identity());
+    let mut store = enrolled(store.unwrap());
     let replica = ReplicaIdentity { cluster: "test".into(), id: 1 };
     let disk = FjallDisk::open(database, directory.path(), replica).unwrap();
     let mut writes = Writes::default();
@@ -83,7 +84,8 @@ fn a_replica_may_use_the_database_beside_the_acceptor() {
 fn a_damaged_register_breaks_the_store_for_good() {
     let directory = tempfile::tempdir().unwrap();
     let database = open_database(directory.path()).unwrap();
-    let mut store = EmbeddedStore::new(database.clone(), directory.path(), identity()).unwrap();
+    let store = EmbeddedStore::new(database.clone(), directory.path(), identity());
+    let mut store = enrolled(store.unwrap());
     store.serve(&[put("good", 1, "a"), put("bad", 1, "b")]).unwrap();
     let registers = database.keyspace("registers", Default::default).unwrap();
     registers.insert("bad", [9, 9, 9]).unwrap();
@@ -236,7 +238,7 @@ fn large() -> Vec<u8> {
 }
 
 fn write_until_it_fails(directory: &Path) {
-    let mut store = open(directory).unwrap();
+    let mut store = enrolled(open(directory).unwrap());
     for counter in 1..100 {
         let value = value(large(), ballot(counter));
         let call = accept(&format!("k{counter}"), ballot(counter), value, ballot(counter));

@@ -45,7 +45,7 @@ fn acknowledged_writes_survive_kill_9() {
 /// Writes counters 1, 2, ... to the keys in turn, starting where the last
 /// process ended.
 fn write_until_killed(directory: &Path) -> ! {
-    let mut store = EmbeddedStore::open(directory, identity()).unwrap();
+    let mut store = enrolled(EmbeddedStore::open(directory, identity()).unwrap());
     let newest = (0..KEYS).map(|at| counter_of(&mut store, at)).max().unwrap();
     for counter in newest + 1.. {
         let value = value(vec![counter as u8; 64 << 10], ballot(counter));
@@ -70,7 +70,7 @@ fn counter_of(store: &mut EmbeddedStore, at: u64) -> u64 {
 
 /// Each key holds its newest acknowledged write, or one that was under way.
 fn check(directory: &Path, acknowledged: u64) {
-    let mut store = EmbeddedStore::open(directory, identity()).unwrap();
+    let mut store = enrolled(EmbeddedStore::open(directory, identity()).unwrap());
     for at in 0..KEYS {
         let newest = (1..=acknowledged).rev().find(|counter| counter % KEYS == at).unwrap_or(0);
         assert!(counter_of(&mut store, at) >= newest, "key k{at} after {acknowledged} writes");

@@ -32,7 +32,7 @@ fn run(cases: &[Case], mut fresh: impl FnMut() -> Box<dyn Subject>) {
 #[test]
 fn memory_keeps_the_rules() {
     for cases in [cases::CASES, listing::CASES] {
-        run(cases, || Box::new(MemorySubject::default()));
+        run(cases, || Box::new(MemorySubject::new()));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gryadka::caspaxos::{Ballot, Reply};
+use gryadka::caspaxos::{Ballot, Reply, Request};
 use gryadka::store::{AcceptorStore, RedisError, RedisStore};
 
 use crate::redis_server::{RedisServer, wait_until};
@@ -59,7 +59,7 @@ fn scripts_that_are_flushed_during_batches_change_nothing() {
 fn a_register_is_a_hash_that_people_can_read() {
     let server = RedisServer::start(&[]);
     let server = server.lock().unwrap();
-    let mut store = RedisStore::new(server.address(), "demo", false);
+    let mut store = enrolled(RedisStore::new(server.address(), "demo", &"a1".into(), false));
     let calls =
         [accept("d/k", ballot(3), value("text", ballot(3)), ballot(4)), prepare("d/l", ballot(1))];
     store.serve(&calls).unwrap();
@@ -78,12 +78,47 @@ fn a_register_is_a_hash_that_people_can_read() {
 fn clusters_on_one_server_do_not_meet() {
     let server = RedisServer::start(&[]);
     let address = server.lock().unwrap().address();
-    let mut first = RedisStore::new(address.clone(), "first", false);
-    let mut second = RedisStore::new(address, "second", false);
-    first.serve(&[put("k", 1, "a"), in_epoch(9, read("k").request)]).unwrap();
+    let mut first = enrolled(RedisStore::new(address.clone(), "first", &"a1".into(), false));
+    let mut second = enrolled(RedisStore::new(address, "second", &"a1".into(), false));
+    let raise = in_epoch(9, Request::Raise { fence: fence(9) });
+    first.serve(&[put("k", 1, "a"), raise]).unwrap();
     let nothing = [was_read(Ballot::ZERO, Default::default())];
     assert_eq!(second.serve(&[read("k")]).unwrap(), nothing);
     assert!(page(second.serve(&[list("", None, 100)]).unwrap().remove(0)).entries.is_empty());
+}
+
+#[test]
+fn one_server_is_not_two_acceptors() {
+    let server = RedisServer::start(&[]);
+    let address = server.lock().unwrap().address();
+    let mut a1 = RedisStore::new(address.clone(), "demo", &"a1".into(), false);
+    let mut a2 = RedisStore::new(address, "demo", &"a2".into(), false);
+    // A proposer that founds the cluster sees it by the nonce.
+    let nonce = |store: &mut RedisStore| match &store.serve(&[status()]).unwrap()[..] {
+        [Reply::Status(status)] => status.nonce,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(nonce(&mut a1), nonce(&mut a2));
+    assert_eq!(nonce(&mut a1), nonce(&mut a1));
+    let mut a1 = enrolled(a1);
+    a1.serve(&[put("k", 1, "a")]).unwrap();
+    for call in [read("k"), put("k", 2, "b"), in_epoch(0, Request::Wipe)] {
+        let error = a2.serve(&[call]).unwrap_err().to_string();
+        assert!(error.contains("registers of acceptor a1"), "{error}");
+    }
+    assert_eq!(a1.serve(&[read("k")]).unwrap(), [was_read(ballot(1), value("a", ballot(1)))]);
+}
+
+#[test]
+fn a_server_that_was_emptied_belongs_to_nobody() {
+    let server = RedisServer::start(&[]);
+    let server = server.lock().unwrap();
+    let mut store = enrolled(RedisStore::new(server.address(), "demo", &"a1".into(), false));
+    store.serve(&[put("k", 1, "a")]).unwrap();
+    server.command("FLUSHALL");
+    let calls = [read("k"), prepare("k", ballot(2)), put("k", 2, "b")];
+    assert_eq!(store.serve(&calls).unwrap(), [const { Reply::NotEnrolled }; 3]);
+    assert_eq!(server.command("DBSIZE"), ::redis::Value::Int(0));
 }
 
 #[test]
@@ -125,7 +160,7 @@ fn a_server_that_hangs_is_given_up_and_late_answers_go_to_nobody() {
 fn damaged_registers_are_not_served() {
     let server = RedisServer::start(&[]);
     let server = server.lock().unwrap();
-    let mut store = RedisStore::new(server.address(), "demo", false);
+    let mut store = enrolled(RedisStore::new(server.address(), "demo", &"a1".into(), false));
     store.serve(&[put("k", 1, "a")]).unwrap();
     for damage in ["accepted 7", "value x", "promise 0"] {
         server.command(&format!("HSET gryadka:{{demo}}:r:k {damage}"));
@@ -159,15 +194,16 @@ fn unsafe_settings_are_refused_by_name_unless_transient() {
     for (arguments, found, remedy) in cases {
         let server = RedisServer::start(arguments);
         let address = server.lock().unwrap().address();
-        let error = RedisStore::new(address.clone(), "demo", false).check().unwrap_err();
+        let error =
+            RedisStore::new(address.clone(), "demo", &"a1".into(), false).check().unwrap_err();
         assert!(matches!(error, RedisError::Unsafe { .. }), "{error:?}");
         let (message, port) = (error.to_string(), address.port.to_string());
         for part in [found, remedy, &port, "isTransient"] {
             assert!(message.contains(part), "{message:?} lacks {part:?}");
         }
-        let mut store = RedisStore::new(address.clone(), "demo", false);
+        let mut store = RedisStore::new(address.clone(), "demo", &"a1".into(), false);
         assert!(is_unreachable(&store.serve(&[read("k")])), "{arguments:?}");
-        RedisStore::new(address, "demo", true).check().unwrap();
+        RedisStore::new(address, "demo", &"a1".into(), true).check().unwrap();
     }
 }
 
@@ -176,7 +212,7 @@ fn a_server_that_cannot_be_reached_is_not_called_unsafe() {
     let server = RedisServer::start(&[]);
     server.lock().unwrap().kill();
     let address = server.lock().unwrap().address();
-    let mut store = RedisStore::new(address, "demo", false);
+    let mut store = RedisStore::new(address, "demo", &"a1".into(), false);
     assert!(matches!(store.check(), Err(RedisError::Unreachable { .. })));
     server.lock().unwrap().restart();
     store.check().unwrap();

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gryadka::caspaxos::{
-    AcceptorId, Age, Ballot, Call, Epoch, Fence, Incarnation, Lineage, ListKind, ListPage,
-    ListRequest, Reply, Request, Value,
+    AcceptorId, Age, Ballot, Call, Configuration, Epoch, Fence, Incarnation, Lineage, ListKind,
+    ListPage, ListRequest, Reply, Request, Value,
 };
+use gryadka::identity::ClusterId;
 use gryadka::kv::{Command, Key, Memory, Record, RequestId, Submission, apply_once};
 use gryadka::store::{AcceptorStore, EmbeddedStore, Identity, MemoryStore, RedisStore, StoreError};
 use tempfile::TempDir;
@@ -35,8 +36,24 @@ pub trait Subject {
     }
 }
 
-#[derive(Default)]
+/// The cluster of all subjects.
+pub const OURS: Option<ClusterId> = ClusterId::new(7);
+
+/// Makes a new store that of an acceptor of the cluster.
+pub fn enrolled<S: AcceptorStore>(mut store: S) -> S {
+    let enrol = Request::Enrol { fence: Fence::default(), counter: 0, is_founding: true };
+    let replies = store.serve(&[in_epoch(0, enrol)]).unwrap();
+    assert!(matches!(replies[..], [Reply::Raised { .. }]), "{replies:?}");
+    store
+}
+
 pub struct MemorySubject(MemoryStore);
+
+impl MemorySubject {
+    pub fn new() -> Self {
+        MemorySubject(enrolled(MemoryStore::default()))
+    }
+}
 
 impl Subject for MemorySubject {
     fn store(&mut self) -> &mut dyn AcceptorStore {
@@ -60,7 +77,7 @@ pub fn identity() -> Identity {
 impl EmbeddedSubject {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(directory.path(), identity()).unwrap();
+        let store = enrolled(EmbeddedStore::open(directory.path(), identity()).unwrap());
         EmbeddedSubject { directory, store }
     }
 
@@ -110,7 +127,8 @@ impl RedisSubject {
         static CLUSTERS: AtomicU32 = AtomicU32::new(0);
         let cluster = format!("test-{}", CLUSTERS.fetch_add(1, Ordering::Relaxed));
         let address = server.lock().unwrap().address();
-        RedisSubject { server, store: RedisStore::new(address, &cluster, false) }
+        let store = enrolled(RedisStore::new(address, &cluster, &"a1".into(), false));
+        RedisSubject { server, store }
     }
 }
 
@@ -199,13 +217,23 @@ pub fn of_age(age: u64, call: Call) -> Call {
 }
 
 pub fn in_epoch(epoch: u64, request: Request) -> Call {
-    Call { epoch: Epoch(epoch), age: Age(0), request }
+    Call { cluster: OURS, epoch: Epoch(epoch), age: Age(0), request }
 }
 
-/// Tells a founder to stay beyond the founding epoch.
-pub fn stay(subject: &mut dyn Subject) {
-    let raise = in_epoch(1, Request::Raise { fence: Fence::default() });
-    assert!(matches!(subject.ask(raise), Reply::Raised { .. }));
+pub fn status() -> Call {
+    in_epoch(0, Request::Status)
+}
+
+/// A fence of an epoch, with a configuration that has it.
+pub fn fence(epoch: u64) -> Fence {
+    let configuration = Some(Configuration::uniform(Epoch(epoch), &["a1".into()], 1, 1));
+    Fence { epoch: Epoch(epoch), configuration, ..Fence::default() }
+}
+
+/// Raises the fence of a subject.
+pub fn raise(subject: &mut dyn Subject, fence: Fence) {
+    let call = in_epoch(fence.epoch.0, Request::Raise { fence });
+    assert!(matches!(subject.ask(call), Reply::Raised { .. }));
 }
 
 pub fn conflict(seen: Ballot) -> Reply {

@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 use super::super::control::{Collect, Describe, Follow, Inquire, Reconfigure, Siblings};
 use super::{Envelope, Envelopes, Operator, Proposer, Ticket};
 use crate::caspaxos::{
-    AcceptorId, Call, Collected, CommandId, Configuration, Epoch, Event, Fence,
-    ReconfigurationError,
+    AcceptorId, Collected, CommandId, Configuration, Epoch, Event, Fence, ReconfigurationError,
+    Reply, Unidentified,
 };
+use crate::identity::ClusterId;
 
 impl Proposer {
     pub(super) fn configured(&mut self, configuration: Configuration, ctx: &Context<Self>) {
@@ -16,7 +17,7 @@ impl Proposer {
         for sibling in &self.siblings {
             sibling.do_send(Follow(configuration.clone()));
         }
-        if let Some(keeper) = &self.keeper {
+        if self.keeper.is_some() {
             log::info!(
                 "configuration {} is in force: accepts by {} of {:?}, promises by {} of {:?}",
                 configuration.epoch.0,
@@ -25,21 +26,60 @@ impl Proposer {
                 configuration.prepare.size,
                 configuration.prepare.acceptors,
             );
-            keeper.keep(configuration.clone());
         }
         self.view.set(configuration);
+        self.keep();
     }
 
-    /// An acceptor that lost its memory does no harm, and no good either.
-    pub(super) fn complain_of(&mut self, id: &AcceptorId) {
-        if !self.is_member(id) {
-            return;
+    fn keep(&self) {
+        if let (Some(keeper), Some(kept)) = (&self.keeper, self.view.kept()) {
+            keeper.keep(kept);
         }
-        self.strangers.entry(id.clone()).or_default().say(&format_args!(
-            "acceptor {id} is refused: it is not enrolled, so it has lost its memory (was its \
-             data removed?); the others serve on without it. Take it out and add it anew: \
-             gryadkactl acceptors shrink CLUSTER.json {id}, then grow CLUSTER.json {id}"
-        ));
+    }
+
+    pub(super) fn identified(&mut self, cluster: ClusterId) {
+        self.unidentified = None;
+        if self.keeper.is_some() {
+            log::info!("this node belongs to cluster {cluster}");
+        }
+        self.view.cluster().set(cluster);
+        self.keep();
+    }
+
+    pub(super) fn not_identified(&mut self, why: Unidentified) {
+        let complaints = self.unidentified.take().map(|(_, complaints)| complaints);
+        let mut complaints = complaints.unwrap_or_default();
+        if self.keeper.is_some() {
+            complaints.say(&format_args!("no cluster yet: {why}"));
+        }
+        self.unidentified = Some((why, complaints));
+    }
+
+    /// Tells people of an acceptor that serves this proposer no more.
+    pub(super) fn note_refusal(&mut self, id: &AcceptorId, reply: &Reply) {
+        let anew = "take it out and add it anew: gryadkactl acceptors shrink CLUSTER.json";
+        let why = match reply {
+            Reply::NotEnrolled => format!(
+                "is not enrolled, so it has lost its memory (was its data removed?); the others \
+                 serve on without it. To have it back, {anew} {id}, then grow CLUSTER.json {id}"
+            ),
+            Reply::OtherCluster { held } => {
+                let ours = self.core.cluster().map_or("none".into(), |ours| ours.to_string());
+                format!(
+                    "belongs to cluster {held}, and this node to cluster {ours}; the one of the \
+                     two that has the data of another cluster must be stopped, and its data \
+                     removed. Where it is the acceptor, {anew} {id}, then grow CLUSTER.json {id}"
+                )
+            }
+            Reply::TooHigh => "takes the ballots of this node for made up: they are far above \
+                               all that it knows"
+                .into(),
+            _ => return,
+        };
+        if self.is_member(id) {
+            let complaints = self.refusing.entry(id.clone()).or_default();
+            complaints.say(&format_args!("acceptor {id} refuses: it {why}"));
+        }
     }
 
     fn is_member(&self, id: &AcceptorId) -> bool {
@@ -107,8 +147,7 @@ impl Handler<Inquire> for Proposer {
         // Those who gave up do not come back for their answers.
         self.inquiries.retain(|_, answer| !answer.is_closed());
         self.inquiries.insert(id, answer);
-        let (epoch, age) = (self.core.configuration().epoch, self.core.age());
-        let call = Call { epoch, age, request };
+        let call = self.core.caller().call(request);
         self.links[&to].do_send(Envelopes::from(Envelope { ticket: Ticket::Inquiry(id), call }));
     }
 }
@@ -147,6 +186,8 @@ impl Handler<Describe> for Proposer {
         let load = self.core.load();
         // Who asked may have gone.
         let _ = answer.send(json!({
+            "clusterId": self.core.cluster(),
+            "unidentified": self.unidentified.as_ref().map(|(why, _)| why.to_string()),
             "ballot": self.core.last_ballot().to_string(),
             "age": self.core.age(),
             "kept": { "keys": load.kept, "bytes": load.kept_bytes },

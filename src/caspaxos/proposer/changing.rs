@@ -5,8 +5,8 @@ use super::super::collection::{Collection, CollectionProgress};
 use super::super::planted::Bug;
 use super::super::reconfiguration::{Progress, Reconfiguration, ReconfigurationError};
 use super::super::{
-    AcceptorId, Batch, Call, Collected, CommandId, ConfigurationStep, Effect, Epoch, Fence,
-    Instant, Reply, Request, Token,
+    AcceptorId, Batch, Collected, CommandId, ConfigurationStep, Effect, Fence, Instant, Reply,
+    Token,
 };
 use super::{MAX_COUNTER, Pending, Phase, Proposer};
 use crate::kv::Key;
@@ -59,24 +59,6 @@ impl Proposer {
         true
     }
 
-    /// An acceptor serves no epoch below `least` and could not tell the
-    /// configuration: a call had brought the epoch alone. Somebody among the
-    /// others was told, so all of them are asked.
-    pub(super) fn ask_around(&self, least: Epoch, effects: &mut Vec<Effect>) {
-        if least <= self.configuration.epoch {
-            return;
-        }
-        // No round is called so: only the fence of the answer counts.
-        let token = Token { key: Key::configuration(), round: 0 };
-        let (epoch, age) = (self.configuration.epoch, self.age);
-        effects.extend(self.configuration.acceptors().map(|to| Effect::Send {
-            to: to.clone(),
-            token: token.clone(),
-            call: Call { epoch, age, request: Request::Status },
-            is_spare: false,
-        }));
-    }
-
     /// Gives up commands that were tried on keys that may have been collected
     /// since: with the register went the lineage, by which to settle them.
     fn forget_attempts(&mut self, is_concerned: impl Fn(&Key) -> bool, effects: &mut Vec<Effect>) {
@@ -89,7 +71,7 @@ impl Proposer {
     }
 
     /// What this proposer knows, as a fence.
-    fn fence(&self) -> Fence {
+    pub(super) fn fence(&self) -> Fence {
         Fence {
             epoch: self.configuration.epoch,
             configuration: Some(self.configuration.clone()),
@@ -101,7 +83,8 @@ impl Proposer {
 
     /// True for replies and timers of a reconfiguration or a collection.
     pub(super) fn is_of_the_cluster(&self, token: &Token) -> bool {
-        self.reconfiguration.as_ref().is_some_and(|step| step.is_meant(token))
+        self.identification.as_ref().is_some_and(|search| search.is_meant(token))
+            || self.reconfiguration.as_ref().is_some_and(|step| step.is_meant(token))
             || self.collection.as_ref().is_some_and(|batch| batch.is_meant(token))
     }
 
@@ -118,15 +101,20 @@ impl Proposer {
         };
         let result = match wanted {
             Ok(_) if self.reconfiguration.is_some() => Err(ReconfigurationError::Busy),
-            Ok(wanted) => Ok(wanted),
+            Ok(wanted) => match self.cluster {
+                Some(cluster) => Ok((cluster, wanted)),
+                None => Err(ReconfigurationError::NotFounded),
+            },
             Err(error) => Err(error.into()),
         };
         match result {
             Err(error) => effects.push(Effect::Reconfigured { id, result: Err(error) }),
-            Ok(wanted) => {
+            Ok((cluster, wanted)) => {
                 self.rounds += 1;
                 let (old, fence) = (self.configuration.clone(), self.fence());
-                let step = Reconfiguration::new((id, deadline), self.rounds, old, wanted, fence);
+                let cluster = (cluster, self.last.counter);
+                let name = (id, deadline);
+                let step = Reconfiguration::new(name, self.rounds, cluster, old, wanted, fence);
                 let progress = self.reconfiguration.insert(step).ask(effects);
                 self.advance(now, progress, effects);
             }
@@ -179,7 +167,8 @@ impl Proposer {
         let all = keys.len();
         // Somebody works on it: it would only be disturbed.
         keys.retain(|key| !self.works.contains_key(key) && !key.is_reserved());
-        let may_start = self.configuration.is_settled()
+        let may_start = self.cluster.is_some()
+            && self.configuration.is_settled()
             && self.reconfiguration.is_none()
             && self.collection.is_none();
         if !may_start || keys.is_empty() {
@@ -190,12 +179,13 @@ impl Proposer {
         self.rounds += 1;
         let flaws =
             (self.is_planted(Bug::CollectsWithoutAges), self.is_planted(Bug::ForgetsPromises));
+        let caller = self.caller();
         let last = &mut self.last;
         let next_ballot = || {
             last.counter += 1;
             *last
         };
-        let cluster = (&self.configuration, self.age, self.floor);
+        let cluster = (caller, &self.configuration, self.floor);
         let within = deadline.saturating_sub(now);
         let name = (id, self.rounds);
         let batch = Collection::new(name, within, cluster, keys, next_ballot, flaws, effects);
@@ -210,6 +200,9 @@ impl Proposer {
         reply: Option<Reply>,
         effects: &mut Vec<Effect>,
     ) {
+        if self.identification.as_ref().is_some_and(|search| search.is_meant(&token)) {
+            return self.on_identity_reply(now, from, reply, effects);
+        }
         if let Some(step) = self.reconfiguration.as_mut().filter(|step| step.is_meant(&token)) {
             let progress = step.on_reply(from, reply, effects);
             return self.advance(now, progress, effects);
@@ -225,6 +218,9 @@ impl Proposer {
         token: &Token,
         effects: &mut Vec<Effect>,
     ) {
+        if self.identification.as_ref().is_some_and(|search| search.is_meant(token)) {
+            return self.on_identity_timer(effects);
+        }
         if let Some(step) = self.reconfiguration.as_mut().filter(|step| step.is_meant(token)) {
             let progress = step.on_timer(now, effects);
             return self.advance(now, progress, effects);

@@ -3,9 +3,7 @@
 use super::super::kept::Kept;
 use super::super::planted::Bug;
 use super::super::round::{Phase, Work, note};
-use super::super::{
-    AcceptorId, Ballot, Configuration, Effect, Epoch, Instant, Reply, Token, Value,
-};
+use super::super::{AcceptorId, Ballot, Configuration, Effect, Instant, Reply, Token, Value};
 use super::{MAX_COUNTER, Proposer};
 use crate::kv::{Key, Outcome, Record, Verdict};
 
@@ -32,9 +30,8 @@ impl Proposer {
         {
             return;
         }
-        if let Some(Reply::Status(status)) = &reply {
-            self.follow(now, &status.fence, effects);
-            return;
+        if reply == Some(Reply::Behind) {
+            self.tell_configuration(from.clone(), effects);
         }
         if self.is_of_the_cluster(&token) {
             return self.on_cluster_reply(now, token, from, reply, effects);
@@ -52,14 +49,15 @@ impl Proposer {
             Some(Reply::Conflict { .. }) => {
                 self.kept.take(&key);
                 work.is_contended = true;
-                self.on_lost(now, key, work, from, None, effects);
-            }
-            Some(Reply::Fenced(fence)) => {
-                self.on_lost(now, key, work, from, Some(fence.epoch), effects);
+                self.on_lost(now, key, work, from, effects);
             }
             // No answer, or none to anything that a round asks.
             Some(
                 Reply::Listed(_)
+                | Reply::Fenced(_)
+                | Reply::OtherCluster { .. }
+                | Reply::Behind
+                | Reply::TooHigh
                 | Reply::Raised { .. }
                 | Reply::NotEnrolled
                 | Reply::NotEmpty
@@ -67,9 +65,7 @@ impl Proposer {
                 | Reply::Wiped
                 | Reply::Status(_),
             )
-            | None => {
-                self.on_lost(now, key, work, from, None, effects);
-            }
+            | None => self.on_lost(now, key, work, from, effects),
         }
     }
 
@@ -196,7 +192,6 @@ impl Proposer {
         key: Key,
         mut work: Work,
         from: AcceptorId,
-        fenced_below: Option<Epoch>,
         effects: &mut Vec<Effect>,
     ) {
         note(&mut work.lost, from);
@@ -211,9 +206,6 @@ impl Proposer {
                 true => self.wait_for_the_rest(now, key, work, effects),
                 false => self.put_back(key, work),
             };
-        }
-        if let Some(least) = fenced_below {
-            self.ask_around(least, effects);
         }
         self.back_off(now, key, work, effects);
     }

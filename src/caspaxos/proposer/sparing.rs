@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::super::round::{Phase, Work};
-use super::super::{AcceptorId, Call, Effect, Instant, Quorum, Request, Token};
+use super::super::{AcceptorId, Effect, Instant, Quorum, Request, Token};
 use super::Proposer;
 use crate::kv::Key;
 
@@ -97,12 +97,12 @@ impl Proposer {
             Phase::Accepting { .. } | Phase::BackingOff => return,
         };
         let token = Token { key: key.clone(), round: work.round };
-        let (epoch, age) = (self.configuration.epoch, self.age);
+        let caller = self.caller();
         work.asked_spared_at = Some(now);
         effects.extend(work.spared.iter().map(|to| Effect::Send {
             to: to.clone(),
             token: token.clone(),
-            call: Call { epoch, age, request: request.clone() },
+            call: caller.call(request.clone()),
             is_spare: false,
         }));
     }
@@ -114,6 +114,7 @@ mod tests {
         Ballot, CommandId, Configuration, Epoch, Event, Reply, Settings, Value,
     };
     use super::*;
+    use crate::identity::ClusterId;
     use crate::kv::Command;
 
     const ROUND_TRIP: Duration = Duration::from_millis(10);
@@ -132,7 +133,8 @@ mod tests {
             let ids = ["a1", "a2", "a3"].map(AcceptorId::from);
             let settings = Settings { nearest: Some(ids[0].clone()), ..Settings::default() };
             let configuration = Configuration::uniform(Epoch(1), &ids, 2, 2);
-            let proposer = Proposer::new("p1".parse().unwrap(), configuration, settings, 1);
+            let proposer =
+                Proposer::new("p1".parse().unwrap(), ClusterId::new(7), configuration, settings, 1);
             let (now, to_come) = (Duration::ZERO, Vec::new());
             World { proposer, now, to_come, silent: None, answered: 0 }
         }

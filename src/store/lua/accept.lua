@@ -2,10 +2,14 @@
 -- higher ballot is promised or one at least as high is accepted. The same
 -- value under the same ballot is a message that came twice; another value
 -- under the same ballot is an alarm.
--- ARGV: 3 the ballot, 4 the ballot to promise, 5 the value, 6 the key, 7 whether
+-- ARGV: 5 the ballot, 6 the ballot to promise, 7 the value, 8 the key, 9 whether
 -- the record is live.
 
-local ballot, next_ballot, value, key = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local ballot, next_ballot, value, key = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local too_high = count(below(ballot, next_ballot) and next_ballot or ballot)
+if too_high then
+  return too_high
+end
 local promise, accepted = ballots()
 if ballot == accepted and ballot ~= ZERO then
   if value == redis.call('HGET', KEYS[1], 'value') then
@@ -26,7 +30,7 @@ redis.call('HSET', KEYS[1], 'promise', promise, 'accepted', ballot, 'value', val
 if accepted == ZERO then
   redis.call('ZADD', KEYS[2], 0, key)
 end
-if ARGV[7] == 'live' then
+if ARGV[9] == 'live' then
   redis.call('ZREM', KEYS[4], key)
 else
   redis.call('ZADD', KEYS[4], 0, key)

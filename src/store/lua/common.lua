@@ -8,8 +8,9 @@
 -- KEYS: 1 the register, 2 the sorted set of the keys with an accepted value,
 --       3 the standing of the acceptor, a hash, 4 the sorted set of the keys
 --       whose registers hold no live record.
--- ARGV: 1 the epoch of the proposer as 20 digits, 2 its age likewise, then
---       those of the step.
+-- ARGV: 1 the epoch of the proposer as 20 digits, 2 its age likewise, 3 the id of
+--       its cluster or nothing, 4 the acceptor that it means, then those of the
+--       step.
 
 local ZERO = '00000000000000000000|                |0000000000000000'
 local ZERO_DIGITS = '00000000000000000000'
@@ -72,19 +73,29 @@ local function raise(name, to)
   return false
 end
 
--- Raises the fence, as ARGV from the third on has it: epoch, age, the floor's
+-- Raises the fence, as ARGV from the fifth on has it: epoch, age, the floor's
 -- counter and index, the epoch of the configuration and that, and the batch
 -- that raised the age.
 local function raise_fence()
-  local aged = raise('age', ARGV[4])
-  raise('epoch', ARGV[3])
-  raise('counter', ARGV[5])
-  raise('index', ARGV[6])
-  if raise('configuration_epoch', ARGV[7]) then
-    redis.call('HSET', KEYS[3], 'configuration', ARGV[8])
+  local aged = raise('age', ARGV[6])
+  raise('epoch', ARGV[5])
+  raise('counter', ARGV[7])
+  raise('counted', ARGV[7])
+  raise('index', ARGV[8])
+  if raise('configuration_epoch', ARGV[9]) then
+    redis.call('HSET', KEYS[3], 'configuration', ARGV[10])
   end
   if aged then
-    redis.call('HSET', KEYS[3], 'collected', ARGV[9])
+    redis.call('HSET', KEYS[3], 'collected', ARGV[11])
   end
   return with_fence({ 'raised', aged and 'aged' or '' })
+end
+
+-- MAX_LEAP of src/caspaxos/fence.rs. Doubles are exact up to 2^53, and above
+-- that nearly so, which is enough here.
+local MAX_LEAP = 2 ^ 40
+
+-- Whether a number is no further above what is known than by counting.
+local function is_near(known, number)
+  return tonumber(number) <= tonumber(known) + MAX_LEAP
 end

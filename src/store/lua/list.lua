@@ -1,15 +1,15 @@
 -- One page of registers, in key order: their keys, ballots and values, until
 -- they reach the limit. KEYS[1] is what the names of registers begin with.
--- ARGV: 3 and 4 the bounds, as of ZRANGEBYLEX, 5 the limit in bytes, 6 which
+-- ARGV: 5 and 6 the bounds, as of ZRANGEBYLEX, 7 the limit in bytes, 8 which
 -- registers: accepted or dead.
 
 local CHUNK = 64 -- keys that are looked up at a time
 
-local from, limit = ARGV[3], tonumber(ARGV[5])
-local set = ARGV[6] == 'dead' and KEYS[4] or KEYS[2]
+local from, limit = ARGV[5], tonumber(ARGV[7])
+local set = ARGV[8] == 'dead' and KEYS[4] or KEYS[2]
 local reply, bytes = { 'listed', '' }, 0
 while true do
-  local keys = redis.call('ZRANGEBYLEX', set, from, ARGV[4], 'LIMIT', 0, CHUNK)
+  local keys = redis.call('ZRANGEBYLEX', set, from, ARGV[6], 'LIMIT', 0, CHUNK)
   for _, key in ipairs(keys) do
     local fields = redis.call('HMGET', KEYS[1] .. key, 'accepted', 'value')
     local accepted, value = fields[1], fields[2]

@@ -1,6 +1,9 @@
--- How the acceptor stands.
+-- How the acceptor stands. A server that was never asked draws its nonce.
+-- ARGV: 5 a random number as 20 digits.
+redis.call('HSETNX', KEYS[3], 'nonce', ARGV[5])
 local answer = with_fence({ 'status' })
-answer[#answer + 1] = redis.call('HGET', KEYS[3], 'enrolled') or ''
+answer[#answer + 1] = redis.call('HGET', KEYS[3], 'cluster') or ''
+answer[#answer + 1] = digits('nonce')
 -- Every dead register that was accepted is in both sets; a bare promise is in
 -- one only, and is not counted among all.
 answer[#answer + 1] = redis.call('ZCARD', KEYS[2])

@@ -3,8 +3,7 @@
 -- registers begin with.
 local CHUNK = 1000
 
-raise('epoch', ARGV[1])
-redis.call('HDEL', KEYS[3], 'enrolled')
+redis.call('HDEL', KEYS[3], 'cluster', 'acceptor')
 for _, set in ipairs({ KEYS[2], KEYS[4] }) do
   local keys = redis.call('ZRANGE', set, 0, CHUNK - 1)
   if #keys > 0 then

@@ -3,9 +3,10 @@
 use redis::{Cmd, Connection, RedisResult, Script, Value as RedisValue};
 
 use crate::caspaxos::{
-    AcceptorStatus, Age, Ballot, Batch, Call, Epoch, Fence, Floor, ListEntry, ListKind, ListPage,
-    ListRequest, Reply, Request, Value,
+    AcceptorId, AcceptorStatus, Age, Ballot, Batch, Call, Epoch, Fence, Floor, ListEntry, ListKind,
+    ListPage, ListRequest, Reply, Request, Value,
 };
+use crate::identity::{BadClusterId, Nonce};
 use crate::kv::Key;
 use crate::store::{encoding, page};
 
@@ -48,16 +49,19 @@ pub struct Names {
     standing: String,
     /// The sorted set of the keys without a live record.
     dead: String,
+    /// The acceptor that keeps its registers there.
+    acceptor: String,
 }
 
 impl Names {
-    /// The names for a cluster.
-    pub fn new(cluster: &str) -> Self {
+    /// The names for an acceptor of a cluster.
+    pub fn new(cluster: &str, acceptor: &AcceptorId) -> Self {
         Names {
             registers: format!("gryadka:{{{cluster}}}:r:"),
             index: format!("gryadka:{{{cluster}}}:index"),
             standing: format!("gryadka:{{{cluster}}}:standing"),
             dead: format!("gryadka:{{{cluster}}}:dead"),
+            acceptor: acceptor.to_string(),
         }
     }
 }
@@ -72,14 +76,14 @@ impl Scripts {
             }};
         }
         Scripts {
-            prepare: step!("common", "admit", "enrolled", "prepare"),
-            accept: step!("common", "admit", "enrolled", "accept"),
-            read: step!("common", "admit", "enrolled", "read"),
-            list: step!("common", "admit", "enrolled", "list"),
-            remove: step!("common", "admit", "enrolled", "remove"),
-            raise: step!("common", "admit", "enrolled", "raise"),
-            enrol: step!("common", "admit", "enrol"),
-            wipe: step!("common", "admit", "wipe"),
+            prepare: step!("common", "admit", "enrolled", "fenced", "current", "prepare"),
+            accept: step!("common", "admit", "enrolled", "fenced", "current", "accept"),
+            read: step!("common", "admit", "enrolled", "fenced", "current", "read"),
+            list: step!("common", "admit", "enrolled", "fenced", "current", "list"),
+            remove: step!("common", "admit", "enrolled", "fenced", "current", "remove"),
+            raise: step!("common", "admit", "enrolled", "fenced", "told", "raise"),
+            enrol: step!("common", "admit", "fenced", "told", "enrol"),
+            wipe: step!("common", "admit", "fenced", "wipe"),
             status: step!("common", "status"),
         }
     }
@@ -101,6 +105,8 @@ impl Scripts {
             };
             command.arg(4).arg(register).arg(&names.index).arg(&names.standing).arg(&names.dead);
             command.arg(digits(call.epoch.0)).arg(digits(call.age.0));
+            let cluster = call.cluster.map_or_else(String::new, |cluster| cluster.to_string());
+            command.arg(cluster).arg(&names.acceptor);
             command
         };
         let register = |key: &Key| format!("{}{key}", names.registers);
@@ -133,7 +139,7 @@ impl Scripts {
                 command.arg(accepted.to_sortable()).arg(digits(*floor)).arg(key.as_str());
                 command
             }
-            Request::Raise { fence } | Request::Enrol { fence } => {
+            Request::Raise { fence } | Request::Enrol { fence, .. } => {
                 let is_raise = matches!(call.request, Request::Raise { .. });
                 let step = if is_raise { &self.raise } else { &self.enrol };
                 let mut command = start(step, names.registers.clone());
@@ -145,10 +151,19 @@ impl Scripts {
                 let text = configuration.as_ref().map(serde_json::to_vec);
                 let text = text.transpose().expect("a configuration can be written");
                 command.arg(text.unwrap_or_default()).arg(encoding::encode(collected));
+                let is_valid = configuration.as_ref().is_none_or(|told| told.validate().is_ok());
+                command.arg(if is_valid { "valid" } else { "" });
+                if let Request::Enrol { counter, is_founding, .. } = &call.request {
+                    command.arg(digits(*counter)).arg(if *is_founding { "founding" } else { "" });
+                }
                 command
             }
             Request::Wipe => start(&self.wipe, names.registers.clone()),
-            Request::Status => start(&self.status, names.registers.clone()),
+            Request::Status => {
+                let mut command = start(&self.status, names.registers.clone());
+                command.arg(digits(rand::random()));
+                command
+            }
         }
     }
 }
@@ -200,14 +215,29 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
             Reply::Raised { is_aged, fence: fields.fence()? }
         }
         "not_enrolled" => Reply::NotEnrolled,
+        "other_cluster" => Reply::OtherCluster {
+            held: fields.text()?.parse().map_err(|bad: BadClusterId| bad.to_string())?,
+        },
+        "other_acceptor" => {
+            let held = fields.text()?;
+            return Err(format!(
+                "it keeps the registers of acceptor {held}; give each acceptor a server of its own"
+            ));
+        }
+        "behind" => Reply::Behind,
+        "too_high" => Reply::TooHigh,
         "not_empty" => Reply::NotEmpty,
         "removed" => Reply::Removed { is_gone: fields.text()? == "gone" },
         "wiped" => Reply::Wiped,
         "status" => {
             let fence = fields.fence()?;
-            let is_enrolled = !fields.text()?.is_empty();
+            let cluster = match fields.text()?.as_str() {
+                "" => None,
+                id => Some(id.parse().map_err(|bad: BadClusterId| bad.to_string())?),
+            };
+            let nonce = Nonce(fields.digits()?);
             let (registers, dead) = (fields.integer()?, fields.integer()?);
-            Reply::Status(AcceptorStatus { fence, is_enrolled, registers, dead })
+            Reply::Status(AcceptorStatus { fence, cluster, nonce, registers, dead })
         }
         kind => return Err(format!("a script answered an unknown {kind:?}")),
     };

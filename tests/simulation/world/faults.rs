@@ -19,9 +19,12 @@ impl World {
         }
         self.plan_fault();
         let outage = self.parameters.outage.draw(&mut self.random);
+        let acceptor = self.random.random_range(0..self.acceptors.len());
+        self.call_of_a_stranger(acceptor)?;
         let kinds = if self.parameters.only_acceptors_crash { 4 } else { 10 };
         match self.random.random_range(0..kinds) {
-            0..4 => {
+            0 => self.replace_disk(acceptor, outage),
+            1..4 => {
                 let acceptor = self.random.random_range(0..self.acceptors.len());
                 self.crash_acceptor(acceptor, outage)
             }
@@ -46,7 +49,7 @@ impl World {
         }
     }
 
-    fn crash_acceptor(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
+    pub(super) fn crash_acceptor(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
         if self.acceptors[acceptor].is_down {
             return Ok(());
         }

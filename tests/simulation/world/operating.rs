@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gryadka::caspaxos::{
-    AcceptorId, Age, Call, CommandId, Configuration, Epoch, Event, ListKind, ListRequest,
+    AcceptorId, Caller, CommandId, Configuration, Epoch, Event, ListKind, ListRequest,
     ReconfigurationError, Reply, Request, Token,
 };
 use gryadka::kv::{Command, Key};
@@ -146,7 +146,7 @@ impl World {
         };
         self.operator.proposer = proposer;
         let configuration = self.proposers[proposer].configuration().clone();
-        let age = self.proposers[proposer].age();
+        let caller = self.proposers[proposer].caller();
         let wanted = self.operator.wanted;
         let plan = next_step(&configuration, wanted, &self.names, &mut self.random);
         let Some(plan) = plan.or_else(|| self.another_plan(&configuration)) else {
@@ -160,7 +160,7 @@ impl World {
         let is_reverse = self.flaw == Flaw::Proposer(Bug::HidesValues) && is_down;
         if !is_reverse && (plan.needs_rescan || self.random.random_bool(0.2)) {
             self.statistics.rescans += 1;
-            return self.list(plan, configuration, age);
+            return self.list(plan, configuration, caller);
         }
         self.make_step(plan, false)
     }
@@ -183,7 +183,12 @@ impl World {
 
     // ---- the rescan ----
 
-    fn list(&mut self, plan: Plan, configuration: Configuration, age: Age) -> Result<(), String> {
+    fn list(
+        &mut self,
+        plan: Plan,
+        configuration: Configuration,
+        caller: Caller,
+    ) -> Result<(), String> {
         let token = Token { key: Key::configuration(), round: self.operator.attempt };
         let request = Request::List(ListRequest {
             kind: ListKind::Accepted,
@@ -191,7 +196,7 @@ impl World {
             after: None,
             limit_bytes: u32::MAX,
         });
-        let call = Call { epoch: configuration.epoch, age, request };
+        let call = caller.call(request);
         for to in configuration.prepare.acceptors.clone() {
             self.send((self.operator_index(), 0), 0, to, token.clone(), call.clone());
         }
@@ -223,6 +228,12 @@ impl World {
                 let life = self.proposers[proposer].life;
                 self.retry_operator();
                 return self.give(proposer, life, Event::Told(fence));
+            }
+            Some(Reply::Behind) => {
+                let proposer = self.operator.proposer;
+                let life = self.proposers[proposer].life;
+                self.retry_operator();
+                return self.give(proposer, life, Event::FoundBehind(from));
             }
             _ => return Ok(()),
         };
@@ -340,12 +351,12 @@ impl World {
     /// neither lost nor late.
     fn wipe(&mut self, id: &AcceptorId) -> Result<(), String> {
         let Some(proposer) = self.any_proposer() else { return Ok(()) };
-        let (configuration, age) =
-            (self.proposers[proposer].configuration(), self.proposers[proposer].age());
+        let (configuration, caller) =
+            (self.proposers[proposer].configuration(), self.proposers[proposer].caller());
         if configuration.acceptors().any(|member| member == id) {
             return Ok(());
         }
-        let call = Call { epoch: configuration.epoch, age, request: Request::Wipe };
+        let call = caller.call(Request::Wipe);
         let acceptor = self.names.iter().position(|name| name == id).expect("it is listed");
         self.statistics.wipes += 1;
         let token = Token { key: Key::configuration(), round: 0 };

@@ -1,0 +1,505 @@
+//! How a proposer finds out which cluster it is of, and how one is founded.
+//!
+//! A proposer that knows no cluster asks every acceptor of its configuration how
+//! it stands. Where a quorum of them belongs to one cluster, the proposer does
+//! too. Where all are empty it founds one with them: the id is that of their
+//! nonces ([`identity`](crate::identity)), so that all proposers which do so
+//! together come to the same, and each acceptor is enrolled, by as many of them
+//! as like. All acceptors must answer: one that is silent may hold the data of a
+//! cluster that was founded before.
+//!
+//! What contradicts itself is refused, and asked again until an operator has
+//! mended it: acceptors of two clusters, acceptors that were founded with
+//! another configuration, a founded cluster most of whose acceptors are empty.
+//!
+//! The configuration may have changed since the cluster was founded. Where all
+//! who answer are of one cluster, the newest that one of them tells counts, and a
+//! quorum of that must belong to the cluster.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{
+    AcceptorId, AcceptorStatus, Age, Caller, Configuration, Effect, Epoch, Fence, Quorum, Reply,
+    Request, Token,
+};
+use crate::identity::{ClusterId, Founding};
+use crate::kv::Key;
+
+/// Why a proposer does not know its cluster.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unidentified {
+    /// Not everybody has answered who must.
+    #[error(
+        "a cluster is founded by all of its acceptors together, and there is no answer from {}; \
+         start what is not running",
+        Names(.0)
+    )]
+    Silent(Vec<AcceptorId>),
+    /// Two acceptors belong to different clusters.
+    #[error(
+        "acceptor {} belongs to cluster {} and acceptor {} to cluster {}; one of them has the data \
+         of another cluster: stop it, remove its data directory (or flush its Redis) if that data \
+         may go, and add it as a new acceptor",
+        .0.0, .0.1, .1.0, .1.1
+    )]
+    TwoClusters((AcceptorId, ClusterId), (AcceptorId, ClusterId)),
+    /// An acceptor was founded with another configuration.
+    #[error(
+        "acceptor {acceptor} belongs to a cluster that was founded with {founded}, and the \
+         deployment file of this node says {given}; write the same acceptors and quorums into the \
+         deployment files of all proposers"
+    )]
+    OtherConfiguration {
+        /// The acceptor.
+        acceptor: AcceptorId,
+        /// What it was founded with, as text.
+        founded: String,
+        /// What this proposer was given, as text.
+        given: String,
+    },
+    /// Acceptors are empty whose cluster was founded.
+    #[error(
+        "acceptor {holder} belongs to cluster {cluster}, which was founded already, and there is no \
+         data of {} any more, without which there is no quorum; bring the data back, or remove \
+         that of all acceptors to found a new cluster",
+        Names(.empty)
+    )]
+    Lost {
+        /// One that belongs to the cluster.
+        holder: AcceptorId,
+        /// The cluster.
+        cluster: ClusterId,
+        /// Those that belong to none.
+        empty: Vec<AcceptorId>,
+    },
+    /// An acceptor belongs to no cluster and holds registers.
+    #[error("acceptor {0} belongs to no cluster, yet holds registers; wipe it or remove its data")]
+    NotEmpty(AcceptorId),
+    /// Two acceptors have one store.
+    #[error(
+        "acceptors {0} and {1} are one and the same store; give each a store (or a Redis) of its \
+         own"
+    )]
+    OneStore(AcceptorId, AcceptorId),
+}
+
+/// Acceptors in a sentence.
+struct Names<'a>(&'a [AcceptorId]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.0.iter().map(|id| format!("acceptor {id}")).collect();
+        f.write_str(&names.join(", "))
+    }
+}
+
+/// What the answers say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// Nothing yet.
+    Not(Unidentified),
+    /// All are empty: the cluster is to be founded under this id.
+    Founds(ClusterId),
+    /// The proposer belongs to this cluster. Some of its founders may not have
+    /// been enrolled yet.
+    Belongs(ClusterId, Vec<AcceptorId>),
+}
+
+/// The search of a proposer for its cluster, which goes on until each founder was
+/// seen to be enrolled.
+#[derive(Clone, Debug)]
+pub struct Identification {
+    token: Token,
+    /// What the proposer was given.
+    configuration: Configuration,
+    answers: BTreeMap<AcceptorId, AcceptorStatus>,
+    /// The cluster that is being founded, and who is to be enrolled.
+    founded: Option<(ClusterId, Vec<AcceptorId>)>,
+    /// How often those who are silent were asked again.
+    retries: u32,
+}
+
+impl Identification {
+    /// How often the silent are asked again before all are.
+    const MAX_RETRIES: u32 = 8;
+
+    /// Asks the acceptors of a configuration; `round` is a round of its own.
+    pub fn start(round: u64, configuration: Configuration, effects: &mut Vec<Effect>) -> Self {
+        let token = Token { key: Key::configuration(), round };
+        let (answers, founded, retries) = (BTreeMap::new(), None, 0);
+        let search = Identification { token, configuration, answers, founded, retries };
+        search.ask(effects);
+        search
+    }
+
+    /// True for the replies and timers of this.
+    pub fn is_meant(&self, token: &Token) -> bool {
+        self.token == *token
+    }
+
+    /// Its timer.
+    pub fn token(&self) -> Token {
+        self.token.clone()
+    }
+
+    /// What the acceptors of a cluster told of it.
+    pub fn fence_of(&self, cluster: ClusterId) -> Fence {
+        let of_it = self.answers.values().filter(|status| status.cluster == Some(cluster));
+        let mut newest = Fence::default();
+        of_it.for_each(|status| newest.raise(&status.fence));
+        newest
+    }
+
+    /// True when a proposer that knows its cluster has nothing to look for any
+    /// more: all founders have answered, and those of them that were not enrolled
+    /// are, or have lost their data.
+    pub fn is_over(&self) -> bool {
+        let configuration = newest(&self.configuration, &self.answers);
+        let has_moved_on = configuration.epoch > Epoch::FOUNDING;
+        let is_enrolled = self.founded.as_ref().is_none_or(|(_, missing)| missing.is_empty());
+        has_moved_on || (silent(configuration, &self.answers).is_empty() && is_enrolled)
+    }
+
+    /// Asks whoever has not answered, and enrols whoever has not said that it is.
+    /// False when all should be asked anew, since what they said may be old.
+    pub fn retry(&mut self, effects: &mut Vec<Effect>) -> bool {
+        self.retries += 1;
+        let is_contradiction =
+            matches!(self.find(), Finding::Not(why) if !matches!(why, Unidentified::Silent(_)));
+        if is_contradiction || self.retries > Self::MAX_RETRIES {
+            return false;
+        }
+        self.ask(effects);
+        self.enrol(effects);
+        true
+    }
+
+    /// Asks whoever has not answered.
+    fn ask(&self, effects: &mut Vec<Effect>) {
+        let (cluster, epoch, age) = (None, self.configuration.epoch, Age::default());
+        let caller = Caller { cluster, epoch, age };
+        let silent = silent(newest(&self.configuration, &self.answers), &self.answers);
+        effects.extend(silent.into_iter().map(|to| self.send(to, caller, Request::Status)));
+    }
+
+    fn send(&self, to: AcceptorId, caller: Caller, request: Request) -> Effect {
+        Effect::Send { to, token: self.token(), call: caller.call(request), is_spare: false }
+    }
+
+    /// Takes a reply in; gives the cluster when it is known.
+    pub fn on_reply(
+        &mut self,
+        from: AcceptorId,
+        reply: Option<Reply>,
+        effects: &mut Vec<Effect>,
+    ) -> Option<ClusterId> {
+        match reply {
+            Some(Reply::Status(status)) => {
+                let before = newest(&self.configuration, &self.answers).epoch;
+                self.answers.insert(from, status);
+                let newest = newest(&self.configuration, &self.answers);
+                if newest.epoch > before {
+                    effects.push(Effect::Seeks(newest.clone()));
+                    self.ask(effects);
+                }
+                match self.find() {
+                    Finding::Belongs(cluster, missing) => {
+                        self.enrol_in(cluster, missing, effects);
+                        Some(cluster)
+                    }
+                    Finding::Founds(cluster) => {
+                        let all = self.configuration.acceptors().cloned().collect();
+                        self.enrol_in(cluster, all, effects);
+                        None
+                    }
+                    Finding::Not(_) => None,
+                }
+            }
+            Some(Reply::Raised { .. }) => {
+                let (cluster, missing) = self.founded.as_mut()?;
+                missing.retain(|id| *id != from);
+                missing.is_empty().then_some(*cluster)
+            }
+            // It is asked again.
+            _ => None,
+        }
+    }
+
+    /// Enrols founders in the cluster that is being founded.
+    fn enrol_in(
+        &mut self,
+        cluster: ClusterId,
+        missing: Vec<AcceptorId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.founded.is_none() && !missing.is_empty() {
+            self.founded = Some((cluster, missing));
+            self.enrol(effects);
+        }
+    }
+
+    fn enrol(&self, effects: &mut Vec<Effect>) {
+        let Some((cluster, missing)) = &self.founded else { return };
+        let (cluster, epoch, age) = (Some(*cluster), Epoch::FOUNDING, Age::default());
+        let caller = Caller { cluster, epoch, age };
+        let configuration = Some(self.configuration.clone());
+        let fence = Fence { epoch, configuration, ..Fence::default() };
+        let enrol = Request::Enrol { fence, counter: 0, is_founding: true };
+        let each = missing.iter();
+        effects.extend(each.map(|to| self.send(to.clone(), caller, enrol.clone())));
+    }
+
+    /// What the answers so far say.
+    pub fn find(&self) -> Finding {
+        find(&self.configuration, &self.answers)
+    }
+}
+
+/// The configuration that counts: the newest that is told, if all who answer are
+/// of one cluster, else the one that was given.
+fn newest<'a>(
+    given: &'a Configuration,
+    answers: &'a BTreeMap<AcceptorId, AcceptorStatus>,
+) -> &'a Configuration {
+    let mut clusters = answers.values().filter_map(|status| status.cluster);
+    let first = clusters.next();
+    if clusters.any(|other| Some(other) != first) {
+        return given;
+    }
+    let told = answers.values().filter_map(|status| status.fence.configuration.as_ref());
+    let newer = told.filter(|told| told.epoch > given.epoch);
+    newer.max_by_key(|told| told.epoch).unwrap_or(given)
+}
+
+/// The acceptors of a configuration that have not answered.
+fn silent(
+    configuration: &Configuration,
+    answers: &BTreeMap<AcceptorId, AcceptorStatus>,
+) -> Vec<AcceptorId> {
+    configuration.acceptors().filter(|id| !answers.contains_key(*id)).cloned().collect()
+}
+
+/// What acceptors say of their cluster.
+fn find(given: &Configuration, answers: &BTreeMap<AcceptorId, AcceptorStatus>) -> Finding {
+    let configuration = newest(given, answers);
+    let asked = configuration.acceptors().filter_map(|id| Some((id, answers.get(id)?)));
+    let asked: Vec<(&AcceptorId, &AcceptorStatus)> = asked.collect();
+    for (index, (one, status)) in asked.iter().enumerate() {
+        let same = asked[..index].iter().find(|(_, other)| other.nonce == status.nonce);
+        if let Some((other, _)) = same {
+            return Finding::Not(Unidentified::OneStore((*other).clone(), (*one).clone()));
+        }
+    }
+    let silent = silent(configuration, answers);
+    let mut members: BTreeMap<ClusterId, Vec<AcceptorId>> = BTreeMap::new();
+    for (id, status) in answers {
+        status.cluster.into_iter().for_each(|held| {
+            members.entry(held).or_default().push(id.clone());
+        });
+    }
+    let is_quorum = |holders: &[AcceptorId]| {
+        configuration.prepare.is_met_by(holders) && configuration.accept.is_met_by(holders)
+    };
+    if let Some((cluster, _)) = members.iter().find(|(_, holders)| is_quorum(holders)) {
+        return match other_configuration(configuration, *cluster, answers) {
+            Some(error) => Finding::Not(error),
+            None => Finding::Belongs(*cluster, missing_founders(configuration, *cluster, answers)),
+        };
+    }
+    let mut members = members.into_iter().map(|(cluster, holders)| (holders[0].clone(), cluster));
+    let (holder, cluster) = match (members.next(), members.next()) {
+        (None, _) => {
+            return match asked.iter().find(|(_, status)| status.registers > 0) {
+                Some((id, _)) => Finding::Not(Unidentified::NotEmpty((*id).clone())),
+                None if silent.is_empty() => Finding::Founds(id_of(configuration, answers)),
+                None => Finding::Not(Unidentified::Silent(silent)),
+            };
+        }
+        (Some(one), Some(other)) => return Finding::Not(Unidentified::TwoClusters(one, other)),
+        (Some(one), None) => one,
+    };
+    if let Some(error) = other_configuration(configuration, cluster, answers) {
+        return Finding::Not(error);
+    }
+    if !silent.is_empty() {
+        return Finding::Not(Unidentified::Silent(silent));
+    }
+    // Another proposer may be founding it at the moment.
+    if configuration.epoch == Epoch::FOUNDING && cluster == id_of(configuration, answers) {
+        return Finding::Founds(cluster);
+    }
+    let empty = asked.iter().filter(|(_, status)| status.cluster.is_none());
+    let empty = empty.map(|(id, _)| (*id).clone()).collect();
+    Finding::Not(Unidentified::Lost { holder, cluster, empty })
+}
+
+/// The founders of a cluster that are still to be enrolled; those that lost their
+/// data are not, and as long as one is silent nobody can tell.
+fn missing_founders(
+    configuration: &Configuration,
+    cluster: ClusterId,
+    answers: &BTreeMap<AcceptorId, AcceptorStatus>,
+) -> Vec<AcceptorId> {
+    let is_known = configuration.epoch == Epoch::FOUNDING
+        && silent(configuration, answers).is_empty()
+        && id_of(configuration, answers) == cluster;
+    let is_missing = |id: &&AcceptorId| answers.get(*id).is_some_and(|it| it.cluster.is_none());
+    configuration.acceptors().filter(|_| is_known).filter(is_missing).cloned().collect()
+}
+
+/// The id that the founders of a configuration give their cluster.
+fn id_of(
+    configuration: &Configuration,
+    answers: &BTreeMap<AcceptorId, AcceptorStatus>,
+) -> ClusterId {
+    let mut founders: Vec<&AcceptorId> = configuration.acceptors().collect();
+    founders.sort_unstable();
+    let mut founding = Founding::new(configuration.digest());
+    let nonces = founders.into_iter().filter_map(|id| answers.get(id));
+    nonces.for_each(|status| founding.add(status.nonce));
+    founding.id()
+}
+
+/// An acceptor of a cluster that was founded with another configuration than
+/// this one.
+fn other_configuration(
+    configuration: &Configuration,
+    cluster: ClusterId,
+    answers: &BTreeMap<AcceptorId, AcceptorStatus>,
+) -> Option<Unidentified> {
+    answers.iter().filter(|(_, status)| status.cluster == Some(cluster)).find_map(|(id, status)| {
+        let told = status.fence.configuration.as_ref()?;
+        let differs = told.epoch == configuration.epoch && told.digest() != configuration.digest();
+        differs.then(|| Unidentified::OtherConfiguration {
+            acceptor: id.clone(),
+            founded: describe(told),
+            given: describe(configuration),
+        })
+    })
+}
+
+fn describe(configuration: &Configuration) -> String {
+    let Configuration { prepare, accept, .. } = configuration;
+    let quorum = |quorum: &Quorum| format!("{} of {:?}", quorum.size, quorum.acceptors);
+    format!("quorums of {} to read and {} to write", quorum(prepare), quorum(accept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Nonce;
+
+    fn configuration(epoch: u64, names: &str, size: usize) -> Configuration {
+        let ids: Vec<AcceptorId> = names.split(' ').map(AcceptorId::from).collect();
+        Configuration::uniform(Epoch(epoch), &ids, size, size)
+    }
+
+    fn three() -> Configuration {
+        configuration(1, "a1 a2 a3", 2)
+    }
+
+    fn empty(nonce: u64) -> AcceptorStatus {
+        AcceptorStatus { nonce: Nonce(nonce), ..AcceptorStatus::default() }
+    }
+
+    fn of(cluster: u64, nonce: u64, configuration: Configuration) -> AcceptorStatus {
+        let epoch = configuration.epoch;
+        let fence = Fence { epoch, configuration: Some(configuration), ..Fence::default() };
+        AcceptorStatus { cluster: ClusterId::new(cluster), fence, ..empty(nonce) }
+    }
+
+    fn found(configuration: &Configuration, answers: &[(&str, AcceptorStatus)]) -> Finding {
+        let answers = answers.iter().map(|(id, status)| (AcceptorId::from(*id), status.clone()));
+        find(configuration, &answers.collect())
+    }
+
+    fn belongs(cluster: u64) -> Finding {
+        Finding::Belongs(ClusterId::new(cluster).unwrap(), Vec::new())
+    }
+
+    fn why(finding: Finding) -> String {
+        match finding {
+            Finding::Not(why) => why.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_acceptors_found_a_cluster_and_not_a_quorum_of_them() {
+        let some = [("a1", empty(1)), ("a2", empty(2))];
+        assert!(why(found(&three(), &some)).contains("no answer from acceptor a3"));
+        let all = [("a3", empty(3)), ("a1", empty(1)), ("a2", empty(2))];
+        let Finding::Founds(cluster) = found(&three(), &all) else { panic!("all are empty") };
+        // The others of those who found it come to the same while it is done.
+        let number = cluster.number();
+        let half = [("a3", empty(3)), ("a1", of(number, 1, three())), ("a2", empty(2))];
+        assert_eq!(found(&three(), &half), Finding::Founds(cluster));
+        // The last one is enrolled when others serve already, unless its nonce is
+        // another one than when it was founded.
+        let most = |nonce| {
+            let founder = |nonce| of(number, nonce, three());
+            [("a1", founder(1)), ("a2", founder(2)), ("a3", empty(nonce))]
+        };
+        assert_eq!(found(&three(), &most(3)), Finding::Belongs(cluster, vec!["a3".into()]));
+        assert_eq!(found(&three(), &most(9)), Finding::Belongs(cluster, Vec::new()));
+        let full = AcceptorStatus { registers: 1, ..empty(3) };
+        let told = why(found(&three(), &[("a1", empty(1)), ("a3", full)]));
+        assert!(told.contains("a3 belongs to no cluster, yet holds registers"), "{told}");
+    }
+
+    #[test]
+    fn a_quorum_of_one_cluster_tells_which_it_is() {
+        let quorum = [("a1", of(7, 1, three())), ("a3", of(7, 3, three()))];
+        assert_eq!(found(&three(), &quorum), belongs(7));
+        let one = [("a1", of(7, 1, three())), ("a2", empty(2))];
+        assert!(why(found(&three(), &one)).contains("no answer from acceptor a3"));
+        let lost = [("a1", of(7, 1, three())), ("a2", empty(2)), ("a3", empty(3))];
+        let told = why(found(&three(), &lost));
+        assert!(told.contains("no data of acceptor a2, acceptor a3"), "{told}");
+    }
+
+    #[test]
+    fn acceptors_of_two_clusters_are_refused_with_both_ids() {
+        let (a1, a2) = (("a1", of(7, 1, three())), ("a2", of(8, 2, configuration(9, "a2", 1))));
+        let told = why(found(&three(), &[a1.clone(), a2.clone(), ("a3", empty(3))]));
+        assert!(told.contains("cluster 0000000000000007"), "{told}");
+        assert!(told.contains("cluster 0000000000000008"), "{told}");
+        // A quorum is one, whatever a third one is.
+        let quorum = [a1, a2, ("a3", of(7, 3, three()))];
+        assert_eq!(found(&three(), &quorum), belongs(7));
+    }
+
+    #[test]
+    fn another_founding_configuration_is_refused() {
+        let founded = configuration(1, "a1", 1);
+        let told = why(found(&three(), &[("a1", of(7, 1, founded))]));
+        assert!(told.contains("1 of [a1]") && told.contains("2 of [a1, a2, a3]"), "{told}");
+    }
+
+    #[test]
+    fn one_store_is_not_two_acceptors() {
+        let told = why(found(&three(), &[("a1", empty(1)), ("a2", empty(1))]));
+        assert!(told.contains("a1 and a2 are one and the same store"), "{told}");
+    }
+
+    #[test]
+    fn a_newer_configuration_is_followed_before_the_cluster_is_known() {
+        let newer = configuration(4, "a3 a4", 2);
+        let mut effects = Vec::new();
+        let mut search = Identification::start(9, three(), &mut effects);
+        let mut reply = |id: &str, status| {
+            effects.clear();
+            let cluster = search.on_reply(id.into(), Some(Reply::Status(status)), &mut effects);
+            (cluster, effects.clone())
+        };
+        let (cluster, effects) = reply("a3", of(7, 3, newer.clone()));
+        assert_eq!(cluster, None);
+        assert_eq!(effects[0], Effect::Seeks(newer.clone()));
+        assert!(matches!(&effects[1..], [Effect::Send { to, .. }] if *to == "a4".into()));
+        let (cluster, _) = reply("a4", of(7, 4, newer.clone()));
+        assert_eq!(cluster, ClusterId::new(7));
+        let cluster = ClusterId::new(7).unwrap();
+        assert_eq!(search.fence_of(cluster).configuration, Some(newer));
+    }
+}

@@ -1,0 +1,107 @@
+//! Who is none of the cluster: an acceptor with the data of an earlier one, and
+//! callers that make up what they say.
+
+use gryadka::caspaxos::acceptor::Register;
+use gryadka::caspaxos::{
+    Age, Ballot, Call, Caller, Configuration, Epoch, Fence, Floor, Request, Standing, Token, Value,
+};
+use gryadka::identity::ClusterId;
+use gryadka::kv::{Key, Record};
+use rand::Rng;
+
+use super::super::disk::Disk;
+use super::{Happening, World};
+
+/// The earlier cluster.
+const EARLIER: Option<ClusterId> = ClusterId::new(1);
+
+impl World {
+    /// An acceptor crashes and comes back with the data of an earlier cluster,
+    /// whose ballots are higher and whose configuration may be newer.
+    pub(super) fn replace_disk(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
+        // A proposer that lost its data cannot tell the only acceptor there is.
+        let is_alone = self.parameters.configuration.prepare.acceptors.len() == 1;
+        if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() || is_alone {
+            return Ok(());
+        }
+        self.crash_acceptor(acceptor, outage)?;
+        self.note(|_| format!("a{} comes back of an earlier cluster", acceptor + 1));
+        self.statistics.strangers += 1;
+        let earlier = self.earlier_disk();
+        let own = self.acceptors[acceptor].exchange_disk(earlier);
+        self.true_disks.insert(acceptor, own);
+        let stay = self.random.random_range(1..20) * outage;
+        self.plan(outage + stay, Happening::AcceptorIsItselfAgain(acceptor));
+        Ok(())
+    }
+
+    pub(super) fn give_back_disk(&mut self, acceptor: usize) -> Result<(), String> {
+        let Some(own) = self.true_disks.remove(&acceptor) else { return Ok(()) };
+        self.note(|_| format!("a{} is itself again", acceptor + 1));
+        self.acceptors[acceptor].crash(self.flaw, 0)?;
+        self.acceptors[acceptor].exchange_disk(own);
+        self.acceptors[acceptor].is_down = false;
+        Ok(())
+    }
+
+    fn earlier_disk(&mut self) -> Disk {
+        let epoch = Epoch(self.random.random_range(1..9));
+        let configuration = Configuration { epoch, ..self.parameters.configuration.clone() };
+        let fence = Fence { epoch, configuration: Some(configuration), ..Fence::default() };
+        let standing = Standing { fence, cluster: EARLIER, ..Standing::default() };
+        let register = |key: &Key| {
+            let proposer = "old".parse().expect("it is short");
+            let accepted = Ballot { counter: 1 << 30, proposer, ..Ballot::ZERO };
+            let record =
+                Record { value: Some("old".into()), created_index: 1, modified_index: 1 << 30 };
+            let value = Value { record, ..Value::default() };
+            (key.clone(), Register { promise: accepted, accepted, value })
+        };
+        Disk { registers: self.keys.iter().map(register).collect(), standing }
+    }
+
+    /// A call of somebody who knows nothing, or belongs elsewhere, or makes up an
+    /// epoch, an age or a ballot. It must change nothing at all.
+    pub(super) fn call_of_a_stranger(&mut self, acceptor: usize) -> Result<(), String> {
+        if self.acceptors[acceptor].is_down {
+            return Ok(());
+        }
+        let known = self.acceptors[acceptor].known().clone();
+        let key = self.keys[self.random.random_range(0..self.keys.len())].clone();
+        let far = Ballot { counter: u64::MAX, ..Ballot::ZERO };
+        let fence = known.standing.fence.clone();
+        let floor = Floor { counter: u64::MAX, index: 0 };
+        let (same, none) = (known.standing.cluster, None);
+        let (now, age) = (fence.epoch, fence.age);
+        let made_up = Epoch(now.0 + self.random.random_range(1..4));
+        let read = Request::Read { key: key.clone() };
+        let value = Value::default();
+        let accept = Request::Accept { key: key.clone(), ballot: far, value, next: far };
+        let calls = [
+            (none, now, read.clone()),
+            (EARLIER, now, read.clone()),
+            (same, made_up, read),
+            (EARLIER, made_up, Request::Wipe),
+            (same, now, Request::Prepare { key, ballot: far }),
+            (same, now, accept),
+            (same, now, Request::Raise { fence: Fence { floor, ..fence.clone() } }),
+            (same, made_up, Request::Raise { fence: Fence { epoch: made_up, ..fence.clone() } }),
+            (EARLIER, made_up, Request::Raise { fence: Fence { age: Age(u64::MAX), ..fence } }),
+        ];
+        let (cluster, epoch, request) = calls[self.random.random_range(0..calls.len())].clone();
+        let call: Call = Caller { cluster, epoch, age }.call(request);
+        // Of the cluster that it is of for the moment, anybody may be a caller.
+        if self.true_disks.contains_key(&acceptor) && call.cluster == EARLIER {
+            return Ok(());
+        }
+        self.note(|_| format!("a stranger calls a{}: {call:?}", acceptor + 1));
+        let token = Token { key: Key::configuration(), round: 0 };
+        let nobody = (self.operator_index(), 0, token);
+        let served = self.acceptors[acceptor].serve(self.flaw, &call, nobody)?;
+        if *self.acceptors[acceptor].known() != known {
+            return Err(format!("a stranger has changed a{}: {call:?}", acceptor + 1));
+        }
+        self.on_served(acceptor, served);
+        Ok(())
+    }
+}
