@@ -3,9 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use fjall::Database;
-
-use crate::store::{OpenError, open_database};
+use crate::store::{Database, OpenError, open_database};
 
 /// The database of a node, opened when it is needed first.
 pub struct NodeDatabase {

@@ -59,16 +59,22 @@ pub fn read_configuration(path: &Path) -> Result<Option<Kept>, ConfigurationFile
 
 /// Replaces the file, whole or not at all, also when the power fails.
 pub fn write_configuration(path: &Path, kept: &Kept) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    create_directory(directory)?;
+    create_directory(path.parent().unwrap_or(Path::new(".")))?;
+    replace_json(path, kept)
+}
+
+/// Replaces a file by the JSON of a value, whole or not at all, also when the
+/// power fails. The file is called `NAME.json`, and `NAME.json.new` until it is
+/// whole.
+pub(super) fn replace_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let new = path.with_extension("json.new");
     let mut file = File::create(&new)?;
-    let mut text = serde_json::to_vec_pretty(kept)?;
+    let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     file.write_all(&text)?;
     file.sync_all()?;
     fs::rename(&new, path)?;
-    sync_directory(directory)
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
 #[cfg(test)]

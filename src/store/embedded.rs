@@ -8,10 +8,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, PersistMode};
+use fjall::PersistMode;
 
+use super::database::{Database, open_database};
 use super::embedded_batch::{Batch, Changes};
-use super::embedded_open::{self, Acceptor, Identity, NEWEST, OpenError, STANDING, open_database};
+use super::embedded_open::{self, Acceptor, Identity, NEWEST, OpenError, STANDING};
 use super::{AcceptorStore, StoreError, encoding};
 use crate::caspaxos::acceptor::Register;
 use crate::caspaxos::{Call, Reply, Request};
@@ -86,8 +87,7 @@ impl EmbeddedStore {
 
     /// Makes the changes durable, all or none.
     fn commit(&mut self, changes: Changes) -> Result<(), StoreError> {
-        // fdatasync is enough: it writes the length of a journal that grew.
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut batch = self.database.batch();
         for (key, register) in &changes.registers {
             match register.is_new() {
                 true => batch.remove(&self.acceptor.registers, key.as_str()),
@@ -109,7 +109,9 @@ impl EmbeddedStore {
         if let Some(standing) = &changes.standing {
             batch.insert(&self.acceptor.meta, STANDING, encoding::encode(standing));
         }
-        batch.commit().map_err(|error| StoreError::Broken {
+        // fdatasync is enough: it writes the length of a journal that grew.
+        let committed = self.database.commit(batch, PersistMode::SyncData);
+        committed.map_err(|error| StoreError::Broken {
             path: self.directory.join("*.jnl").display().to_string(),
             why: format!("writing or fsync of the journal failed: {error}"),
         })?;
@@ -138,6 +140,7 @@ mod tests {
 
     use bytes::Bytes;
 
+    use super::super::database::journal_files;
     use super::*;
     use crate::caspaxos::{AcceptorId, Age, Ballot, Epoch, Fence, Value};
     use crate::identity::ClusterId;
@@ -148,9 +151,13 @@ mod tests {
         Call { cluster, epoch: Epoch::default(), age: Age::default(), request }
     }
 
-    fn open(directory: &Path) -> EmbeddedStore {
+    fn try_open(directory: &Path) -> Result<EmbeddedStore, OpenError> {
         let identity = Identity { cluster: "test".into(), acceptor: AcceptorId("a1".into()) };
-        let mut store = EmbeddedStore::open(directory, identity).unwrap();
+        EmbeddedStore::open(directory, identity)
+    }
+
+    fn open(directory: &Path) -> EmbeddedStore {
+        let mut store = try_open(directory).unwrap();
         let enrol = Request::Enrol { fence: Fence::default(), counter: 0, is_founding: true };
         store.serve(&[call(enrol)]).unwrap();
         store
@@ -204,6 +211,14 @@ mod tests {
         }
         assert!(kept_bytes() > 0);
         drop(store);
+        // Journals have come since it was opened first, and the newest is missed.
+        let (number, newest) = journal_files(directory.path()).unwrap().pop().unwrap();
+        assert!(number > 0);
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::rename(&newest, &elsewhere).unwrap();
+        let message = try_open(directory.path()).err().unwrap().to_string();
+        assert!(message.contains(&format!(": {number}.jnl is missing")), "{message}");
+        std::fs::rename(&elsewhere, &newest).unwrap();
         let mut store = open(directory.path());
         for number in 0..KEYS {
             let replies = store.serve(&[call(Request::Read { key: key(number) })]).unwrap();

@@ -1,13 +1,13 @@
-//! Opening the database of a node, and finding out whose it is.
+//! Opening what a node has stored, and finding out whose it is.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use fjall::{Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
+use super::database::Database;
 use super::encoding;
 use crate::caspaxos::{AcceptorId, Standing};
 use crate::identity::Nonce;
@@ -115,93 +115,6 @@ pub enum OpenError {
 /// The layout of the keyspaces; the records in them have a version of their own.
 const FORMAT: &str = "2";
 
-/// Opens the database of a node, and creates it where there is none. The
-/// stores of the node share it, each with keyspaces of its own, so that one
-/// journal and one fsync serve them all.
-///
-/// After a crash fjall replays its journal up to the last whole batch and cuts
-/// off what follows; a batch that is whole but does not match its checksum is
-/// an error. Two limits of that: a damaged header inside the journal is taken
-/// for its end, and a batch that a power failure tore in its middle is refused
-/// like damage.
-pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
-    create_directory(directory)
-        .map_err(|error| failed(directory, "creating it", fjall::Error::Io(error)))?;
-    let journals = journals(directory)
-        .map_err(|error| failed(directory, "reading its journals", fjall::Error::Io(error)))?;
-    let result = Database::builder(directory)
-        // Blocks and filters: a small server's hot registers are in memtables.
-        .cache_size(16 << 20)
-        // One flushes while the other compacts; more would only take cores
-        // away from the thread that serves. A single one could wait for itself for
-        // ever: to flush what it has rotated it sends itself a message, and its
-        // queue is full when a compaction took long, since each commit over a full
-        // memtable asks for a rotation.
-        .worker_threads(2)
-        // Two journals of the 64 MiB that fjall allocates each: bounds the
-        // disk that is taken and the time that a recovery takes.
-        .max_journaling_size(128 << 20)
-        // A batch says how durable it is; nothing else writes.
-        .manual_journal_persist(true)
-        .open();
-    let database = result.map_err(|error| match error {
-        fjall::Error::Locked => OpenError::InUse { directory: directory.display().to_string() },
-        error @ fjall::Error::JournalRecovery(_) => {
-            let names = journals.iter().filter_map(|(path, _)| path.file_name());
-            let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
-            failed(directory, &format!("reading {}", names.join(" or ")), error)
-        }
-        error => failed(directory, "opening the database", error),
-    })?;
-    for (path, end) in journals {
-        // One that was not needed any more is gone.
-        let Ok(kept) = path.metadata().map(|file| file.len()) else { continue };
-        if kept < end {
-            log::warn!(
-                "{}: cut off at byte {kept}: the {} bytes behind it are a write that was \
-                 interrupted before it was acknowledged",
-                path.display(),
-                end - kept
-            );
-        }
-    }
-    Ok(database)
-}
-
-/// The journals of a database, and where the data in each of them ends: behind
-/// it are the zeros of a file that was allocated in advance.
-fn journals(directory: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
-    let mut journals = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jnl") {
-            let end = end_of_data(&File::open(&path)?)?;
-            journals.push((path, end));
-        }
-    }
-    Ok(journals)
-}
-
-/// The offset behind the last byte of a file that is not zero.
-fn end_of_data(file: &File) -> io::Result<u64> {
-    const BLOCK_BYTES: u64 = 1 << 16;
-    static ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
-    let mut block = ZEROS;
-    let mut end = file.metadata()?.len();
-    while end > 0 {
-        let start = (end - 1) / BLOCK_BYTES * BLOCK_BYTES;
-        let part = &mut block[..(end - start) as usize];
-        file.read_exact_at(part, start)?;
-        // Compared as a whole, which is quick.
-        if *part != ZEROS[..part.len()] {
-            let last = part.iter().rposition(|byte| *byte != 0).expect("one is not zero");
-            return Ok(start + last as u64 + 1);
-        }
-        end = start;
-    }
-    Ok(0)
-}
-
 /// Creates a directory so that it is still there after a power failure: an
 /// acceptor that lost its directory would start anew without its promises.
 pub fn create_directory(directory: &Path) -> io::Result<()> {
@@ -218,19 +131,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Opens a keyspace of a database and creates it, durably, where there is none.
-pub fn ensure_keyspace(
-    database: &Database,
-    name: &str,
-    options: impl FnOnce() -> KeyspaceCreateOptions,
-) -> fjall::Result<Keyspace> {
-    let keyspace = database.keyspace(name, options)?;
-    // fjall does not sync the directory that holds those of the keyspaces.
-    keyspace.path().parent().map_or(Ok(()), sync_directory)?;
-    Ok(keyspace)
-}
-
-/// [`ensure_keyspace`] while a store is opened. `directory` is where the
+/// [`Database::keyspace`] while a store is opened. `directory` is where the
 /// database is, for messages.
 pub fn open_keyspace(
     database: &Database,
@@ -238,7 +139,8 @@ pub fn open_keyspace(
     name: &str,
     options: impl FnOnce() -> KeyspaceCreateOptions,
 ) -> Result<Keyspace, OpenError> {
-    ensure_keyspace(database, name, options)
+    database
+        .keyspace(name, options)
         .map_err(|error| failed(directory, &format!("opening keyspace {name}"), error))
 }
 
@@ -343,12 +245,12 @@ fn write_owner(
     owner: &Owner,
     first: &[(&str, Vec<u8>)],
 ) -> fjall::Result<()> {
-    let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
+    let mut batch = database.batch();
     batch.insert(facts, META_FORMAT, FORMAT);
     batch.insert(facts, META_CLUSTER, owner.cluster.as_str());
     batch.insert(facts, owner.role, owner.id.as_str());
     first.iter().for_each(|(name, fact)| batch.insert(facts, *name, fact.as_slice()));
-    batch.commit()
+    database.commit(batch, PersistMode::SyncAll)
 }
 
 /// How a keyspace is created that nothing special is known of.
@@ -368,7 +270,8 @@ pub fn keyspace_options() -> KeyspaceCreateOptions {
 /// The smallest value that is large: two blocks of a table.
 const LARGE_BYTES: u32 = 8 << 10;
 
-fn failed(directory: &Path, what: &str, error: fjall::Error) -> OpenError {
+/// Names the operation and the directory of an error.
+pub fn failed(directory: &Path, what: &str, error: fjall::Error) -> OpenError {
     let why = format!("{what} failed: {error}");
     OpenError::Failed { directory: directory.display().to_string(), why }
 }

@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use bytes::Bytes;
 use fjall::config::FilterPolicy;
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
+use super::database::Database;
 use super::disk::{Disk, Durability, Pair, Space, View, Writes, is_empty_range, take_page};
-use super::embedded_open::{claim, ensure_keyspace, keyspace_options, open_keyspace};
+use super::embedded_open::{claim, keyspace_options, open_keyspace};
 use super::{OpenError, ReplicaIdentity, StoreError};
 
 /// A replica's disk, in the keyspaces `raft_*` of a fjall database.
@@ -57,7 +58,7 @@ impl FjallDisk {
         let meta = open_keyspace(&database, directory, "raft_meta", keyspace_options)?;
         let log = open_keyspace(&database, directory, "raft_log", log_options)?;
         let mut spaces = Spaces::from([(Space::Meta, meta), (Space::Log, log)]);
-        for name in database.list_keyspace_names() {
+        for name in database.keyspace_names() {
             let number = name.strip_prefix(GENERATION_PREFIX).and_then(|text| text.parse().ok());
             if let Some(generation) = number {
                 let state = open_keyspace(&database, directory, &name, keyspace_options)?;
@@ -138,7 +139,8 @@ impl Disk for FjallDisk {
         self.sync()?;
         let mut spaces = (*self.spaces()).clone();
         let name = generation_name(generation);
-        let state = ensure_keyspace(&self.0.database, &name, keyspace_options)
+        let state = self.0.database.keyspace(&name, keyspace_options);
+        let state = state
             .map_err(|error| self.failed(&self.0.directory, &format!("creating {name}"), error))?;
         let existing = spaces.insert(Space::State(generation), state);
         assert!(existing.is_none(), "generation {generation} exists");

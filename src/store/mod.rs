@@ -23,12 +23,14 @@
 //! [`SnapshotReceiver`], [`SnapshotReader`].
 
 mod configuration_file;
+mod database;
 mod disk;
 mod embedded;
 mod embedded_batch;
 mod embedded_open;
 mod encoding;
 mod fjall_disk;
+mod manifest;
 mod memory;
 mod memory_disk;
 mod page;
@@ -40,9 +42,10 @@ pub use self::redis::{RedisError, RedisStore};
 pub use configuration_file::{
     ConfigurationFileError, Kept, read_configuration, write_configuration,
 };
+pub use database::{Database, open_database};
 pub use disk::{Disk, Durability, Pair, Space, View, Writes};
 pub use embedded::EmbeddedStore;
-pub use embedded_open::{Identity, OpenError, ReplicaIdentity, open_database};
+pub use embedded_open::{Identity, OpenError, ReplicaIdentity};
 pub use encoding::{decode, encode};
 pub use fjall_disk::{FjallDisk, FjallView};
 pub use memory::MemoryStore;
