@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gryadka::raft::{Blocking, Snapshots};
 use gryadka::store::{
     Received, SnapshotError, SnapshotFile, SnapshotReader, SnapshotReceiver, SnapshotWriter,
     prepare_snapshots,
@@ -154,18 +155,51 @@ fn unfinished_files_go_at_the_start() {
     let mut receiver = SnapshotReceiver::new(directory.path());
     receiver.take("incoming", 0, b"x", 10).unwrap();
     assert_eq!(names(&directory), [".incoming.tmp", "abandoned.tmp", "good"]);
-    prepare_snapshots(directory.path()).unwrap();
-    assert_eq!(names(&directory), ["good"]);
-    prepare_snapshots(&directory.path().join("some/new")).unwrap();
+    drop(prepare_snapshots(directory.path()).unwrap());
+    assert_eq!(names(&directory), ["LOCK", "good"]);
+    drop(prepare_snapshots(&directory.path().join("some/new")).unwrap());
     assert!(directory.path().join("some/new").is_dir());
+}
+
+#[test]
+fn a_directory_is_that_of_one_replica() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Snapshots::open(directory.path(), None, Blocking::AtOnce);
+    let first = open().unwrap();
+    let receiver = &mut SnapshotReceiver::new(directory.path());
+    receiver.take("incoming", 0, b"x", 10).unwrap();
+    let message = open().err().unwrap().to_string();
+    let expected = format!(
+        "{} is in use by another replica; give each replica a snapshot directory of its own, or \
+         stop the other one first",
+        directory.path().display()
+    );
+    assert_eq!(message, expected);
+    assert_eq!(names(&directory), [".incoming.tmp", "LOCK"], "nothing of the other's is removed");
+    let clone = first.clone();
+    drop(first);
+    assert!(open().is_err());
+    drop(clone);
+    assert!(open().unwrap().newest().is_none());
+    assert_eq!(names(&directory), ["LOCK"]);
 }
 
 #[test]
 fn names_stay_in_the_directory() {
     let directory = tempfile::tempdir().unwrap();
-    for name in
-        ["", ".", "..", "../a", "a/b", "/a", "a.tmp", ".incoming.tmp", "a\0", &"a".repeat(201)]
-    {
+    for name in [
+        "",
+        ".",
+        "..",
+        "../a",
+        "a/b",
+        "/a",
+        "a.tmp",
+        ".incoming.tmp",
+        "LOCK",
+        "a\0",
+        &"a".repeat(201),
+    ] {
         let error = SnapshotWriter::create(directory.path(), name, b"").err().unwrap();
         assert!(matches!(error, SnapshotError::Refused { .. }), "{name:?}: {error}");
         let mut receiver = SnapshotReceiver::new(directory.path());

@@ -14,8 +14,8 @@ use super::store::CHUNK_BYTES;
 use super::types::{LogId, SnapshotMeta};
 use crate::identity::{ClusterId, OwnCluster};
 use crate::store::{
-    Received, SnapshotError, SnapshotFile, SnapshotReader, SnapshotReceiver, SnapshotWriter, View,
-    decode, encode, prepare_snapshots,
+    Received, SnapshotError, SnapshotFile, SnapshotLock, SnapshotReader, SnapshotReceiver,
+    SnapshotWriter, View, decode, encode, prepare_snapshots,
 };
 
 /// What stands in front of the rows.
@@ -54,11 +54,13 @@ impl Blocking {
 }
 
 /// The snapshots of a replica: at most one that is complete, and one that is
-/// coming in.
+/// coming in. No other replica can use their directory before the last clone is
+/// dropped.
 #[derive(Clone)]
 pub struct Snapshots {
     directory: PathBuf,
     cluster: OwnCluster,
+    _lock: Arc<SnapshotLock>,
     blocking: Blocking,
     newest: Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>,
     incoming: Arc<Mutex<SnapshotReceiver>>,
@@ -79,7 +81,7 @@ impl Snapshots {
         applied: Option<LogId>,
         blocking: Blocking,
     ) -> Result<Self, SnapshotError> {
-        prepare_snapshots(directory)?;
+        let lock = prepare_snapshots(directory)?;
         let mut newest = None;
         for path in complete(directory)? {
             match SnapshotHeader::read(&path) {
@@ -101,6 +103,7 @@ impl Snapshots {
         Ok(Snapshots {
             directory: directory.into(),
             cluster,
+            _lock: Arc::new(lock),
             blocking,
             newest: Arc::new(Mutex::new(newest)),
             incoming: Arc::new(Mutex::new(SnapshotReceiver::new(directory))),

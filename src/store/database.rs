@@ -1,16 +1,15 @@
 //! The database of a node: fjall, and the manifest of what must be there when it
 //! is opened again.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use fjall::{Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Snapshot};
 
-use super::embedded_open::{OpenError, create_directory, failed, sync_directory};
+use super::embedded_open::{OpenError, create_directory, failed, lock_file, sync_directory};
 use super::manifest::{self, LOCK, Manifest, VERSION};
 
 /// The database that the stores of a node share. Clones share it.
@@ -209,26 +208,17 @@ fn end_of_data(file: &File) -> io::Result<u64> {
 }
 
 /// Keeps other processes away from a database, where there is one, as fjall does
-/// while it is open: what they change meanwhile would look like a loss. A process
-/// that is about to end is waited for.
+/// while it is open: what they change meanwhile would look like a loss.
 fn lock(directory: &Path) -> Result<Option<File>, OpenError> {
-    const TRIES: usize = 4;
-    const BETWEEN: Duration = Duration::from_millis(100);
-    let failed = |error| failed(directory, "locking it", fjall::Error::Io(error));
     let file = match File::open(directory.join(LOCK)) {
-        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
+        file => file,
     };
-    for attempt in 1.. {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::WouldBlock) if attempt < TRIES => std::thread::sleep(BETWEEN),
-            Err(TryLockError::WouldBlock) => break,
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+    match file.and_then(|file| lock_file(&file).map(|is_ours| (file, is_ours))) {
+        Ok((file, true)) => Ok(Some(file)),
+        Ok((_, false)) => Err(OpenError::InUse { directory: directory.display().to_string() }),
+        Err(error) => Err(failed(directory, "locking it", fjall::Error::Io(error))),
     }
-    Err(OpenError::InUse { directory: directory.display().to_string() })
 }
 
 /// Removes the empty journal of a creation that was interrupted: fjall, which

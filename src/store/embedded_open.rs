@@ -1,9 +1,10 @@
 //! Opening what a node has stored, and finding out whose it is.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use fjall::{Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 
@@ -129,6 +130,21 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     // The parent of a relative path of one part is the empty path.
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     File::open(directory)?.sync_all()
+}
+
+/// Takes the lock of a file until it is closed. False when another process, or
+/// another part of this one, has it and is not about to end.
+pub fn lock_file(file: &File) -> io::Result<bool> {
+    const TRIES: usize = 3;
+    const BETWEEN: Duration = Duration::from_millis(100);
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(BETWEEN),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// [`Database::keyspace`] while a store is opened. `directory` is where the

@@ -51,7 +51,7 @@ pub use fjall_disk::{FjallDisk, FjallView};
 pub use memory::MemoryStore;
 pub use memory_disk::{MemoryDisk, MemoryView};
 pub use snapshot_file::{
-    SnapshotError, SnapshotFile, SnapshotReader, SnapshotWriter, prepare_snapshots,
+    SnapshotError, SnapshotFile, SnapshotLock, SnapshotReader, SnapshotWriter, prepare_snapshots,
 };
 pub use snapshot_receiver::{Received, SnapshotReceiver};
 

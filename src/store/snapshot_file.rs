@@ -14,9 +14,10 @@
 //! doubled or out of place. Both guard against accidents, not against forgers.
 //!
 //! A file gets its name when all of it is on the disk; until then it is called
-//! `NAME.tmp`.
+//! `NAME.tmp`. Beside the snapshots of a replica is the empty file `LOCK`, which
+//! keeps other replicas out.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use bytes::{Buf, Bytes};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::disk::{Pair, Writes};
-use super::embedded_open::{create_directory, sync_directory};
+use super::embedded_open::{create_directory, lock_file, sync_directory};
 
 const MAGIC: &[u8; 8] = b"gryasnp\x01";
 /// A block is written before it would become larger than this, in bytes.
@@ -36,6 +37,7 @@ const BLOCK_BYTES: usize = 64 << 10;
 const MAX_BLOCK_BYTES: usize = 16 << 20;
 const TRAILER_BYTES: u64 = 4 + 8 + 8 + 16;
 const TEMPORARY: &str = "tmp";
+const LOCK: &str = "LOCK";
 
 /// Why a snapshot was not written, read or received.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,15 @@ pub enum SnapshotError {
         /// How it failed.
         error: io::Error,
     },
+    /// Another replica has its snapshots there, in this process or another one.
+    #[error(
+        "{directory} is in use by another replica; give each replica a snapshot directory of its \
+         own, or stop the other one first"
+    )]
+    InUse {
+        /// The directory.
+        directory: String,
+    },
     /// What a peer sends cannot be a snapshot.
     #[error("snapshot {name:?} is refused: {why}")]
     Refused {
@@ -92,10 +103,21 @@ pub(super) fn failed(
     move |error| SnapshotError::Failed { path: path.clone(), what, error }
 }
 
-/// Creates the directory of snapshots where there is none, and removes files
-/// from it that were never finished. For the start, before anything is written.
-pub fn prepare_snapshots(directory: &Path) -> Result<(), SnapshotError> {
+/// The right to use a directory of snapshots, until it is dropped.
+#[derive(Debug)]
+pub struct SnapshotLock(#[expect(dead_code, reason = "closing the file gives it up")] File);
+
+/// Creates the directory of snapshots where there is none, keeps other replicas
+/// out of it, and removes files from it that were never finished. For the start,
+/// before anything is written.
+pub fn prepare_snapshots(directory: &Path) -> Result<SnapshotLock, SnapshotError> {
     create_directory(directory).map_err(failed(directory, "creating it"))?;
+    let path = directory.join(LOCK);
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.map_err(failed(&path, "opening it"))?;
+    if !lock_file(&file).map_err(failed(&path, "locking it"))? {
+        return Err(SnapshotError::InUse { directory: directory.display().to_string() });
+    }
     let entries = fs::read_dir(directory).map_err(failed(directory, "listing it"))?;
     for entry in entries {
         let path = entry.map_err(failed(directory, "listing it"))?.path();
@@ -103,7 +125,7 @@ pub fn prepare_snapshots(directory: &Path) -> Result<(), SnapshotError> {
             fs::remove_file(&path).map_err(failed(&path, "removing it"))?;
         }
     }
-    Ok(())
+    Ok(SnapshotLock(file))
 }
 
 fn is_temporary(path: &Path) -> bool {
@@ -115,11 +137,12 @@ fn is_temporary(path: &Path) -> bool {
 pub(super) fn path_of(directory: &Path, name: &str) -> Result<PathBuf, SnapshotError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let is_good = (1..=200).contains(&name.len()) && name.bytes().all(is_plain);
-    match is_good && !name.starts_with('.') && !is_temporary(Path::new(name)) {
+    let is_taken = name == LOCK || is_temporary(Path::new(name));
+    match is_good && !name.starts_with('.') && !is_taken {
         true => Ok(directory.join(name)),
         false => {
             let why = "its name must be 1 to 200 letters, digits, '-', '_' and '.', not begin \
-                       with '.' and not end with '.tmp'";
+                       with '.', not end with '.tmp' and not be 'LOCK'";
             Err(SnapshotError::Refused { name: name.into(), why: why.into() })
         }
     }

@@ -104,12 +104,14 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
     let settings = settings(world, id, machine.founders.clone());
     world.note(|| format!("{id} starts, life {}", life.number));
     let starting = {
-        let (world, life) = (world.clone(), life.clone());
+        // What it does must not keep it: a life is over when its machine drops it.
+        let (world, life) = (world.clone(), Rc::downgrade(&life));
         async move {
             match Replica::start(settings, cluster, shared, jobs, snapshots, Arc::new(line)).await {
                 Ok(replica) => {
-                    let _ = life.replica.set(replica.clone());
-                    drop(life);
+                    if let Some(life) = life.upgrade() {
+                        let _ = life.replica.set(replica.clone());
+                    }
                     match replica.ended().await {
                         End::Removed => leave(&world, id),
                         End::Refused(why) => world.fail(format!("replica {id} is refused: {why}")),
