@@ -1,8 +1,8 @@
 //! From a cluster file to its nodes.
 //!
-//! The rules that concern several nodes are checked here, with paths of the
-//! cluster file; each node that comes out then passes the rules of
-//! `check.rs`, with its paths translated back.
+//! The rules that concern several nodes are checked here and in
+//! `check_cluster.rs`, with paths of the cluster file; each node that comes out
+//! passes the rules of `check.rs`, with its paths translated back.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 
 use super::address::{HttpUrl, RedisAddress};
 use super::check::{check_shards, claim};
+use super::check_cluster::{check_directories, check_proposers};
 use super::check_raft::check_settings;
 use super::cluster_file::{
     AcceptorFields, ClusterFile, LoadFields, NodeFields, ProposerFields, ProposerHome,
@@ -52,6 +53,8 @@ pub(super) fn expand(file: ClusterFile) -> Result<(Nodes, RedisAcceptors), Probl
         node.fill_in();
         node.check().map_err(|problem| problem.map_path(|path| paths.in_cluster(node, path)))?;
     }
+    check_proposers(&nodes, &paths)?;
+    check_directories(&nodes, &paths)?;
     Ok((nodes, redis_acceptors(acceptors)))
 }
 
@@ -74,7 +77,7 @@ impl Paths {
         }
     }
 
-    fn in_cluster(&self, deployment: &Deployment, path: &str) -> String {
+    pub fn in_cluster(&self, deployment: &Deployment, path: &str) -> String {
         let node = &deployment.node;
         if let Some(rest) = path.strip_prefix("actors.proposer") {
             let proposer = self.proposer.get(node).unwrap_or(node);

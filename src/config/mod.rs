@@ -32,6 +32,7 @@
 mod address;
 mod chaos;
 mod check;
+mod check_cluster;
 mod check_raft;
 mod cluster;
 mod cluster_file;

@@ -23,7 +23,7 @@ pub(super) const GOOD: &str = r#"{
   "proposers": {
     "p1": { "node": "n1", "acceptors": ["a1", "a2", "a3"], "quorum": { "read": 2, "write": 2 } },
     "p2": { "id": 7, "node": "n2", "acceptors": ["a1", "a2", "a3"], "quorum": { "read": 2, "write": 2 } },
-    "p3": { "port": 2383, "acceptors": ["a3", "a4"], "quorum": { "read": 1, "write": 2 } }
+    "p3": { "port": 2383, "acceptors": ["a3", "a2", "a1"], "quorum": { "read": 2, "write": 2 } }
   },
   "loads": { "c1": { "format": "counters", "connections": 4, "duration_seconds": 9 } }
 }"#;
@@ -274,7 +274,7 @@ fn what_a_node_refuses_has_a_path_in_the_cluster() {
             ),
             (
                 &[("/proposers/p3/quorum/write", Some(json!(1)))],
-                "proposers.p3.quorum: read 1 and write 1 need not meet among 2 acceptors; read + write must be greater than 2",
+                "proposers.p3.quorum: read 2 and write 1 need not meet among 3 acceptors; read + write must be greater than 3",
             ),
             (
                 &[("/proposers/p1/acceptors/2", Some(json!("a1")))],
@@ -291,6 +291,92 @@ fn what_a_node_refuses_has_a_path_in_the_cluster() {
             (
                 &[("/nodes/c1", Some(json!({"listen": {"admin": "127.0.0.1:8209"}})))],
                 "nodes.c1.listen.admin: 127.0.0.1:8209 would serve nothing on a node with only a load; remove it",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn proposers_have_the_same_acceptors_and_quorums() {
+    let one = |acceptors| json!({"node": "n2", "acceptors": acceptors, "quorum": {"read": 1, "write": 1}});
+    check_messages(
+        GOOD,
+        &[
+            (&[("/proposers/p2/acceptors", Some(json!(["a2", "a3", "a1"])))], "fine"),
+            // Their quorums need not meet.
+            (
+                &[
+                    ("/proposers/p3", None),
+                    ("/proposers/p1/acceptors", Some(json!(["a1"]))),
+                    ("/proposers/p1/quorum", Some(json!({"read": 1, "write": 1}))),
+                    ("/proposers/p2", Some(one(["a2"]))),
+                ],
+                "proposers.p2: asks a2 with read 1 and write 1, but proposers.p1 asks a1 with read 1 and write 1: what one writes the other need not find; give all proposers the same acceptors and quorum",
+            ),
+            (
+                &[("/proposers/p3/acceptors/2", Some(json!("a4")))],
+                "proposers.p3: asks a3, a2, a4 with read 2 and write 2, but proposers.p1 asks a1, a2, a3 with read 2 and write 2: what…",
+            ),
+            // They meet, and are others than the acceptors will know.
+            (
+                &[("/proposers/p2/quorum/write", Some(json!(3)))],
+                "proposers.p2: asks a1, a2, a3 with read 2 and write 3, but proposers.p1 asks a1, a2, a3 with read 2 and write 2: what…",
+            ),
+            (
+                &[("/proposers/p2/quorum", Some(json!({"read": 3, "write": 1})))],
+                "proposers.p2: asks a1, a2, a3 with read 3 and write 1, but…",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn every_directory_is_that_of_one_node() {
+    // n1, n2 and p3 on one machine.
+    let n2 = json!({"client": "127.0.0.2:8002", "peer": "127.0.0.2:8102"});
+    let together = &edited(GOOD, &[("/nodes/n2/listen", Some(n2))]);
+    let n1_at = |path| ("/nodes/n1/data_dir", Some(json!(path)));
+    check_messages(
+        together,
+        &[
+            (&[n1_at("/srv/n1")], "fine"),
+            (&[n1_at("/srv/n22")], "fine"),
+            (&[n1_at("data/c1")], "fine"),
+            (
+                &[n1_at("/srv/n2")],
+                "nodes.n2.data_dir: /srv/n2 is also nodes.n1.data_dir; give each a directory of its own",
+            ),
+            (&[n1_at("/srv//./n2/")], "nodes.n2.data_dir: /srv/n2 is also nodes.n1.data_dir;…"),
+            (
+                &[n1_at("/srv")],
+                "nodes.n2.data_dir: /srv/n2 is inside nodes.n1.data_dir, /srv; give each a directory of its own",
+            ),
+            (
+                &[n1_at("/srv/n2/store")],
+                "nodes.n2.data_dir: /srv/n2 holds nodes.n1.data_dir, /srv/n2/store; give each a directory of its own",
+            ),
+            (&[n1_at("data/p3")], "nodes.p3.data_dir: data/p3 is also nodes.n1.data_dir;…"),
+        ],
+    );
+    // On machines of their own they may have the same.
+    let apart = json!({"client": "10.0.0.2:8002", "peer": "10.0.0.2:8102"});
+    let anywhere = json!({"client": "0.0.0.0:8002"});
+    check_messages(
+        GOOD,
+        &[
+            (&[n1_at("/srv/n2"), ("/nodes/n2/listen", Some(apart))], "fine"),
+            (&[n1_at("/srv/n2")], "fine"),
+            (&[n1_at("data/p3"), ("/proposers/p3/host", Some(json!("0.0.0.0")))], "fine"),
+            (
+                &[
+                    n1_at("/srv/n2"),
+                    ("/nodes/n2/listen", Some(anywhere)),
+                    (
+                        "/acceptors/a2",
+                        Some(json!({"storage": {"host": "127.0.0.1", "port": 6383}})),
+                    ),
+                ],
+                "fine",
             ),
         ],
     );

@@ -353,6 +353,36 @@ fn the_shipped_cluster_has_three_replicas_with_the_usual_settings() {
 }
 
 #[test]
+fn snapshots_of_replicas_on_one_machine_are_apart() {
+    let third_at = |path| ("/replicas/third/snapshot_dir", Some(json!(path)));
+    cluster::check_messages(
+        CLUSTER,
+        &[
+            (&[third_at("/srv/n3-snap")], "fine"),
+            // That of another machine.
+            (&[third_at("/snap")], "fine"),
+            (&[third_at("data/n3/snapshots")], "fine"),
+            (
+                &[third_at("/srv/n1")],
+                "replicas.third.snapshot_dir: /srv/n1 is also nodes.n1.data_dir; give each a directory of its own",
+            ),
+            (
+                &[third_at("/srv/n1-snap")],
+                "replicas.third.snapshot_dir: /srv/n1-snap is also replicas.r1.snapshot_dir; give each a directory of its own",
+            ),
+            (
+                &[third_at("/srv")],
+                "replicas.third.snapshot_dir: /srv holds nodes.n1.data_dir, /srv/n1; give each a directory of its own",
+            ),
+            (
+                &[("/nodes/n3/data_dir", Some(json!("/srv/n1-snap/3")))],
+                "nodes.n3.data_dir: /srv/n1-snap/3 is inside replicas.r1.snapshot_dir, /srv/n1-snap; give each a directory of its own",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn a_cluster_is_explained_with_its_own_paths() {
     let proposer = json!({"node": "n1", "acceptors": ["a"], "quorum": {"read": 1, "write": 1}});
     let acceptor = json!({"a": {"storage": {"host": "127.0.0.1", "port": 6379}}});
