@@ -124,10 +124,9 @@ pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
     for journal in &journals {
         journal.tell_cut(directory);
     }
-    let manifest = match manifest {
-        Some(manifest) => manifest,
-        None => Manifest::begin(directory).map_err(io_failed("writing its manifest"))?,
-    };
+    let manifest = manifest.map_or_else(|| Manifest::begin(directory), Ok);
+    let noted = manifest.and_then(|mut manifest| manifest.note_journals().map(|()| manifest));
+    let manifest = noted.map_err(io_failed("writing its manifest"))?;
     Ok(Database { fjall, manifest: Arc::new(Mutex::new(manifest)) })
 }
 

@@ -90,8 +90,7 @@ impl Manifest {
     pub fn begin(directory: &Path) -> io::Result<Manifest> {
         sync_directory(&directory.join(KEYSPACES))?;
         sync_directory(directory)?;
-        let newest_journal = journal_files(directory)?.last().map_or(0, |(number, _)| *number);
-        let content = Content { format: FORMAT, keyspaces: BTreeMap::new(), newest_journal };
+        let content = Content { format: FORMAT, keyspaces: BTreeMap::new(), newest_journal: 0 };
         let manifest = Manifest { path: directory.join(FILE), content };
         manifest.write()?;
         Ok(manifest)
@@ -116,17 +115,21 @@ impl Manifest {
     }
 
     /// Notes journals that have come since. For after each write that is made
-    /// durable: it asks the system once whether there is a file.
+    /// durable: it asks the system for two files only when there are none.
     pub fn note_journals(&mut self) -> io::Result<()> {
-        let before = self.content.newest_journal;
+        let known = self.content.newest_journal;
         let directory = self.path.parent().expect("the manifest is in a directory");
-        while directory.join(journal_name(self.content.newest_journal + 1)).try_exists()? {
-            self.content.newest_journal += 1;
+        let exists = |number| directory.join(journal_name(number)).try_exists();
+        // The next one may be gone again, but only behind the one that is known.
+        if exists(known)? && !exists(known + 1)? {
+            return Ok(());
         }
-        match self.content.newest_journal == before {
-            true => Ok(()),
-            false => self.write(),
+        let newest = journal_files(directory)?.last().map_or(0, |(number, _)| *number);
+        if newest > known {
+            self.content.newest_journal = newest;
+            self.write()?;
         }
+        Ok(())
     }
 
     fn write(&self) -> io::Result<()> {

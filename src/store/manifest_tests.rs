@@ -273,6 +273,26 @@ fn a_manifest_that_cannot_be_read_is_refused() {
 }
 
 #[test]
+fn journals_are_noted_though_some_came_and_went() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join(KEYSPACES)).unwrap();
+    let journal = |number| directory.path().join(journal_name(number));
+    let noted = || Manifest::read(directory.path()).unwrap().unwrap().content.newest_journal;
+    fs::write(journal(0), "").unwrap();
+    let mut manifest = Manifest::begin(directory.path()).unwrap();
+    // What comes and what goes between two writes that are made durable.
+    let steps: [(&[u64], &[u64]); 5] =
+        [(&[], &[]), (&[1], &[]), (&[2, 3], &[0]), (&[4, 5], &[1, 2, 3, 4]), (&[6], &[5])];
+    for (coming, going) in steps {
+        coming.iter().for_each(|number| fs::write(journal(*number), "").unwrap());
+        going.iter().for_each(|number| fs::remove_file(journal(*number)).unwrap());
+        manifest.note_journals().unwrap();
+        let (newest, _) = journal_files(directory.path()).unwrap().pop().unwrap();
+        assert_eq!(noted(), newest);
+    }
+}
+
+#[test]
 fn journals_are_missed_by_their_numbers() {
     let cases: &[(&[u64], Option<u64>, Option<u64>)] = &[
         (&[], None, None),
