@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gryadka::identity::OwnCluster;
 use gryadka::raft::{Blocking, Snapshots};
 use gryadka::store::{
     Received, SnapshotError, SnapshotFile, SnapshotReader, SnapshotReceiver, SnapshotWriter,
@@ -164,7 +165,7 @@ fn unfinished_files_go_at_the_start() {
 #[test]
 fn a_directory_is_that_of_one_replica() {
     let directory = tempfile::tempdir().unwrap();
-    let open = || Snapshots::open(directory.path(), None, Blocking::AtOnce);
+    let open = || Snapshots::open(directory.path(), OwnCluster::default(), None, Blocking::AtOnce);
     let first = open().unwrap();
     let receiver = &mut SnapshotReceiver::new(directory.path());
     receiver.take("incoming", 0, b"x", 10).unwrap();
