@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use tempfile::TempDir;
 
 use super::*;
-use crate::caspaxos::{AcceptorId, Age, Ballot, Call, Epoch, Reply, Request, Value};
+use crate::caspaxos::{AcceptorId, Age, Ballot, Call, Epoch, Fence, Reply, Request, Value};
+use crate::identity::ClusterId;
 use crate::kv::{Key, Record};
 use crate::store::{
     AcceptorStore, Disk, Durability, EmbeddedStore, FjallDisk, Identity, ReplicaIdentity, Space,
@@ -32,7 +33,8 @@ fn open(directory: &Path) -> Result<Both, OpenError> {
 }
 
 fn call(request: Request) -> Call {
-    Call { epoch: Epoch::default(), age: Age::default(), request }
+    let cluster = ClusterId::new(7);
+    Call { cluster, epoch: Epoch::default(), age: Age::default(), request }
 }
 
 fn key(number: u64) -> Key {
@@ -54,8 +56,10 @@ impl Both {
         let record = Record { value, created_index: 1, modified_index: 1 };
         let value = Value { record, ..Value::default() };
         let next = Ballot { counter: 2, ..ballot() };
+        let enrol = Request::Enrol { fence: Fence::default(), counter: 0, is_founding: true };
         let accept = Request::Accept { key: key(number), ballot: ballot(), value, next };
-        assert_eq!(self.acceptor.serve(&[call(accept)]).unwrap(), [Reply::Accepted]);
+        let replies = self.acceptor.serve(&[call(enrol), call(accept)]).unwrap();
+        assert_eq!(replies[1], Reply::Accepted);
         let mut writes = Writes::default();
         for space in [Space::Log, Space::Meta, Space::State(1)] {
             writes.put(space, format!("k{number}"), text(number));
