@@ -80,7 +80,7 @@ impl<D: Disk> Replica<D> {
     /// which began before must have applied.
     pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
         if is_planted(self.settings.bug, Bug::ReadWithoutReadIndex)
-            && self.leader() == Some(self.settings.id)
+            && self.metrics().current_leader == Some(self.settings.id)
             && let Some(position) = self.state.summary().applied.position()
         {
             return Attempt::Done(position);
