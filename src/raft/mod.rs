@@ -25,6 +25,7 @@
 //! | `members` | members come, catch up, and go for good |
 //! | `belonging` | which cluster a replica is of, and that it was not emptied |
 //! | `callers` | what another replica cannot honestly say |
+//! | `address` | a member is called at the address that the log names |
 //! | `reachability`, `check_quorum` | a leader that no quorum hears, or can call, gives way |
 //!
 //! It knows no actors and no sockets: [`Peers`] and the queue of [`Job`]s are
@@ -51,6 +52,7 @@
 //! Reads of a leader's lease, learners that stay learners, witnesses, and
 //! changing a member's address: remove it and add another.
 
+mod address;
 mod application;
 mod belonging;
 mod callers;

@@ -19,6 +19,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::address::check_address;
 use super::check_quorum::QuorumCheck;
 use super::leader::Attempt;
 use super::log_store::{Jobs, LogStore};
@@ -146,7 +147,9 @@ impl<D: Disk> Replica<D> {
         let log_store = LogStore::new(log.clone(), jobs.clone());
         let start = async {
             let raft = Raft::new(settings.id, Arc::new(config), network, log_store, machine).await;
-            raft.map_err(|error| StartError::Raft(error.to_string()))
+            let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
+            check_address(&raft, &settings).await?;
+            Ok(raft)
         };
         let raft = Runtime::scope(settings.seed, start).await?;
         let replica = Replica(Arc::new(Inner {
