@@ -8,8 +8,8 @@
 //!    counts as no leader (§6.2 of the dissertation: it steps down). It goes on as
 //!    soon as a quorum answers its probes, unless another one was elected.
 //! 2. A leader whose heartbeats arrive, but that no quorum can call, hands over to a
-//!    voter that a quorum can; and who would be such a
-//!    leader does not stand for election, for a while.
+//!    voter that a quorum can; and who would be such a leader does not stand for
+//!    election, for a while.
 //!
 //! openraft keeps such a leader and only refuses what it would append; its own
 //! setting for the first rule (`quorum_loss_probe_interval`) lets heartbeats

@@ -24,6 +24,7 @@ const ELECTIONS: u32 = 12;
 /// For so many election times more it must go on doing so.
 const ELECTIONS_LATER: u32 = 8;
 const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(10);
 /// Its clients are those that ask here, one for each replica.
 const CLIENTS: u64 = 900;
 
@@ -44,6 +45,7 @@ pub async fn endure(world: &Rc<World>, voters: &[ReplicaId]) {
         served.len() > voters.len() / 2
     };
     while !serving().await {
+        sleep(PAUSE).await;
         if began.elapsed() > ELECTIONS * LONGEST_ELECTION {
             return world.fail(format!("a majority is connected, but none serves: {round} rounds"));
         }
