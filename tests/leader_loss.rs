@@ -128,6 +128,42 @@ fn a_node_that_was_cut_off_comes_back_quietly() {
     with_hosts("a_node_that_was_cut_off_comes_back_quietly", cut_hosts_off);
 }
 
+#[test]
+fn a_leader_that_cannot_be_called_hands_over() {
+    let _turn = TURN.lock();
+    with_hosts("a_leader_that_cannot_be_called_hands_over", block_calls_to_the_leader);
+}
+
+/// Its own connections go out, so that the others hear its heartbeats.
+fn block_calls_to_the_leader(hosts: [Host; 3]) {
+    let replicas = Replicas::start(hosts, json!({}));
+    let mut gaps = Vec::new();
+    for _ in 0..rounds("BLOCKS", 1) {
+        let leader = replicas.leader();
+        let port = (PEER_PORT + leader).to_string();
+        let block = |change| iptables(leader, &[change, "INPUT", "-p", "tcp", "--dport", &port]);
+        let began = Instant::now();
+        block("-A");
+        for other in (0..3).filter(|node| *node != leader) {
+            let url = format!("{}/key", replicas.url(other));
+            wait_until("a follower serves", || support::put(&url, b"v").status == 204);
+        }
+        gaps.push(began.elapsed());
+        assert_ne!(replicas.leader(), leader);
+        block("-D");
+        (0..3).for_each(|node| replicas.wait_ready(node));
+    }
+    show("calls to the leader blocked: until both others serve", &mut gaps);
+}
+
+/// Drops, or no longer drops, some packets of a host.
+fn iptables(host: usize, rule: &[&str]) {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &format!("r{}", host + 1), "iptables", "-w"]);
+    command.args(rule).args(["-j", "DROP"]);
+    assert!(command.status().expect("ip").success());
+}
+
 /// Drops, or no longer drops, what a host says to other replicas and hears of
 /// them; clients reach it all the same.
 fn cut(host: usize, is_cut: bool) {
@@ -135,10 +171,7 @@ fn cut(host: usize, is_cut: bool) {
     let ports = format!("{PEER_PORT}:{}", PEER_PORT + 2);
     for chain in ["INPUT", "OUTPUT"] {
         for side in ["--dport", "--sport"] {
-            let mut command = Command::new("ip");
-            command.args(["netns", "exec", &format!("r{}", host + 1), "iptables", "-w", change]);
-            command.args([chain, "-p", "tcp", side, &ports, "-j", "DROP"]);
-            assert!(command.status().expect("ip").success());
+            iptables(host, &[change, chain, "-p", "tcp", side, &ports]);
         }
     }
 }

@@ -324,6 +324,25 @@ fn members_that_cannot_be_reached_hold_nobody_up() {
     assert_eq!(members.values().filter(|votes| **votes).count(), 3, "{members:?}");
 }
 
+#[test]
+fn a_member_that_is_started_at_another_address_is_refused() {
+    let mut terminals = Terminals::of_procfile();
+    let command = procfile().find(|(id, _)| *id == 3).expect("of the Procfile").1;
+    terminals.members.get_mut(&3).unwrap().kill();
+    terminals.launch(3, &command.replace(":32379", ":32389"));
+    let status = terminals.members.get_mut(&3).unwrap().wait();
+    let log = terminals.members[&3].log();
+    assert_eq!(status.code(), Some(2), "{log}");
+    let said = log.lines().rfind(|line| line.starts_with("raft")).expect("why");
+    for part in [":32389", "start it at", ":32379", "DELETE", "never used"] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    // The others elect one of them, and where it was it is welcome.
+    terminals.wait_for_leader(1);
+    terminals.restart(3);
+    assert_eq!(terminals.put(3, "k", "v"), 204);
+}
+
 /// The journal of a member's store, and what is in it.
 fn journal(terminals: &Terminals) -> (PathBuf, Vec<u8>) {
     let path = terminals.dir.path().join("raftkvd-1/store/0.jnl");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::ServerState;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -100,32 +100,29 @@ impl Handler<ServeReplica> for Replica {
 }
 
 /// What HTTP threads see of a replica without asking it.
-pub struct ReplicaView {
-    state: raft::State<FjallDisk>,
-    raft: raft::Handle<FjallDisk>,
-}
+pub struct ReplicaView(raft::Replica<FjallDisk>);
 
 impl ReplicaView {
     /// A view of a replica.
     pub fn new(replica: &raft::Replica<FjallDisk>) -> Arc<Self> {
-        Arc::new(ReplicaView { state: replica.state().clone(), raft: replica.handle() })
+        Arc::new(ReplicaView(replica.clone()))
     }
 }
 
 impl LocalReads for ReplicaView {
     fn get(&self, key: &Key) -> Result<Answer, Refusal> {
-        self.state.get(key)
+        self.0.state().get(key)
     }
 
     fn list(&self, prefix: &str, scope: Scope) -> Result<Listed, Refusal> {
-        self.state.list(prefix, scope)
+        self.0.state().list(prefix, scope)
     }
 }
 
 impl MemberList for ReplicaView {
     fn members(&self) -> Vec<MemberView> {
-        let leader = self.raft.server_metrics().borrow_watched().current_leader;
-        let members = self.state.members();
+        let leader = self.0.leader();
+        let members = self.0.state().members();
         let voters: Vec<u64> = members.membership.voter_ids().collect();
         let view = |(id, member): (&u64, &raft::Member)| {
             let profile = members.profiles.get(id);
@@ -146,7 +143,12 @@ impl MemberList for ReplicaView {
 
 impl Inspect for ReplicaView {
     fn state(&self) -> Value {
-        let metrics = self.raft.metrics().borrow_watched().clone();
+        let (metrics, leader) = (self.0.metrics(), self.0.leader());
+        // A leader that no quorum hears has stepped down, whatever openraft calls it.
+        let role = match metrics.state {
+            ServerState::Leader if leader != Some(metrics.id) => ServerState::Follower,
+            state => state,
+        };
         let index = |id: &Option<raft::LogId>| id.as_ref().map(|id| id.index);
         let replication = metrics.replication.as_ref().map(|replication| {
             let progress = replication.iter().map(|(id, matched)| {
@@ -155,15 +157,15 @@ impl Inspect for ReplicaView {
             });
             progress.collect::<serde_json::Map<String, Value>>()
         });
-        let summary = self.state.summary();
+        let summary = self.0.state().summary();
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let learners: Vec<u64> = metrics.membership_config.membership().learner_ids().collect();
         json!({
             "id": metrics.id,
-            "role": format!("{:?}", metrics.state).to_lowercase(),
+            "role": format!("{role:?}").to_lowercase(),
             "term": metrics.current_term,
             "votedFor": metrics.vote.leader_id.voted_for,
-            "leader": metrics.current_leader,
+            "leader": leader,
             "log": {
                 "lastIndex": metrics.last_log_index,
                 "commitIndex": index(&metrics.cluster_committed),
@@ -180,7 +182,7 @@ impl Inspect for ReplicaView {
     }
 
     fn hash(&self) -> Result<Value, Refusal> {
-        let hash = self.state.hash().map_err(|error| Refusal::Failed(error.to_string()))?;
+        let hash = self.0.state().hash().map_err(|error| Refusal::Failed(error.to_string()))?;
         Ok(json!({
             "appliedIndex": hash.applied.index(),
             "changes": hash.applied.changes,

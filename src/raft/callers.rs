@@ -49,7 +49,8 @@ impl<D: Disk> Replica<D> {
             | Call::Publish(_)
             | Call::Join(_)
             | Call::Identify
-            | Call::Hello => Ok(()),
+            | Call::Hello
+            | Call::Probe => Ok(()),
         }
     }
 

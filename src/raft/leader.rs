@@ -80,7 +80,7 @@ impl<D: Disk> Replica<D> {
     /// which began before must have applied.
     pub(super) async fn confirm_leadership(&self) -> Attempt<LogPosition> {
         if is_planted(self.settings.bug, Bug::ReadWithoutReadIndex)
-            && self.leader() == Some(self.settings.id)
+            && self.metrics().current_leader == Some(self.settings.id)
             && let Some(position) = self.state.summary().applied.position()
         {
             return Attempt::Done(position);
@@ -211,5 +211,40 @@ impl<D: Disk> Replica<D> {
         };
         // Either way it was long enough.
         let _ = tokio::time::timeout(PAUSE, changed).await;
+    }
+
+    /// Hands leadership to another member, if this replica leads and there is
+    /// one that is up to date; waits until that has happened.
+    pub async fn hand_over(&self, deadline: Instant) {
+        let Some(to) = self.successor() else { return };
+        log::info!("replica {}: handing leadership to replica {to}", self.settings.id);
+        if self.raft.trigger().transfer_leader(to).await.is_err() {
+            return;
+        }
+        let mut metrics = self.raft.server_metrics();
+        let me = self.settings.id;
+        let changed = async {
+            loop {
+                let leader = metrics.borrow_and_update().current_leader;
+                if leader.is_some_and(|leader| leader != me) || metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if timeout_at(deadline, changed).await.is_err() {
+            log::warn!("replica {to} did not take leadership over in time");
+        }
+    }
+
+    /// The voter that has the most of the log, of those that a quorum can call if
+    /// there are such, if this replica leads.
+    pub(super) fn successor(&self) -> Option<ReplicaId> {
+        let metrics = self.metrics();
+        let me = self.settings.id;
+        let replication = metrics.replication.as_ref()?;
+        let membership = metrics.membership_config.membership();
+        let eligible = self.quorum.reachability.eligible(Instant::now());
+        let voters = membership.voter_ids().filter(|id| *id != me);
+        voters.max_by_key(|id| (eligible.contains(id), replication.get(id).copied().flatten()))
     }
 }

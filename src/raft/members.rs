@@ -278,7 +278,7 @@ impl<D: Disk> Replica<D> {
                 self.ended.send_replace(Some(End::Removed));
                 return;
             }
-            let leader = metrics.current_leader.map(|leader| (leader, metrics.current_term));
+            let leader = self.leader().map(|leader| (leader, metrics.current_term));
             if leader != leader_shown {
                 leader_shown = leader;
                 if let Some((leader, term)) = leader {
@@ -290,7 +290,7 @@ impl<D: Disk> Replica<D> {
             }
             // Who does not vote goes on believing in a leader that it no longer
             // hears of.
-            let leads = metrics.current_leader == Some(self.settings.id);
+            let leads = self.leader() == Some(self.settings.id);
             let led_at = *self.lock_led_at();
             if !leads && led_at.elapsed() > LEADERLESS.max(self.settings.election.1) {
                 self.greet().await;

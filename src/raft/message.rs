@@ -63,6 +63,9 @@ pub enum Call {
     Join(Publication),
     /// Am I still a member? Asked by who hears of no leader.
     Hello,
+    /// Can you call me, and could you lead? One voter asks another, again and
+    /// again.
+    Probe,
 }
 
 /// What a member has noted in the log about itself when it starts.
@@ -206,6 +209,13 @@ pub enum Reply {
     Removed,
     /// To anything: it was not served, and why.
     Refused(String),
+    /// To [`Call::Probe`].
+    Probed {
+        /// Whether the replica can call who asks.
+        reaches_prober: bool,
+        /// Whether it and a quorum can call one another.
+        is_eligible: bool,
+    },
 }
 
 /// The answer to a piece of a snapshot.
@@ -291,7 +301,8 @@ impl Call {
                 | Call::Publish(_)
                 | Call::Identify
                 | Call::Join(_)
-                | Call::Hello => 0,
+                | Call::Hello
+                | Call::Probe => 0,
             }
     }
 }
@@ -320,7 +331,8 @@ impl Reply {
                 | Reply::OtherCluster { .. }
                 | Reply::NotLeader { .. }
                 | Reply::Removed
-                | Reply::Refused(_) => 0,
+                | Reply::Refused(_)
+                | Reply::Probed { .. } => 0,
             }
     }
 }

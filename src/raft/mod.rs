@@ -25,6 +25,8 @@
 //! | `members` | members come, catch up, and go for good |
 //! | `belonging` | which cluster a replica is of, and that it was not emptied |
 //! | `callers` | what another replica cannot honestly say |
+//! | `address` | a member is called at the address that the log names |
+//! | `reachability`, `check_quorum` | a leader that no quorum hears, or can call, gives way |
 //!
 //! It knows no actors and no sockets: [`Peers`] and the queue of [`Job`]s are
 //! its two openings. In a node, links and the storage thread stand behind them;
@@ -50,9 +52,11 @@
 //! Reads of a leader's lease, learners that stay learners, witnesses, and
 //! changing a member's address: remove it and add another.
 
+mod address;
 mod application;
 mod belonging;
 mod callers;
+mod check_quorum;
 mod leader;
 mod log_store;
 mod log_tail;
@@ -62,6 +66,7 @@ pub mod message;
 mod network;
 mod peers;
 mod planted;
+mod reachability;
 mod reads;
 mod replica;
 mod rows;
@@ -84,7 +89,7 @@ pub use message::{
 };
 pub use peers::{OwnPeers, Peers, Unanswered};
 pub use planted::Bug;
-pub use replica::{End, Handle, Replica, StartError};
+pub use replica::{End, Replica, StartError};
 pub use runtime::Runtime;
 pub use settings::Settings;
 pub use snapshot::{Blocking, Snapshots};

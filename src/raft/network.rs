@@ -15,6 +15,7 @@ use openraft::{OptionalSend, RaftNetworkFactory};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::check_quorum::QuorumCheck;
 use super::message::{Call, Lane, Reply, SnapshotChunk, SnapshotReply};
 use super::peers::{OwnPeers, Unanswered};
 use super::replica::End;
@@ -34,6 +35,8 @@ pub struct Network {
     pub ended: watch::Sender<Option<End>>,
     /// Whose entries wait for company.
     pub sparing: Arc<Sparing>,
+    /// Tells when what renews leases is withheld.
+    pub quorum: Arc<QuorumCheck>,
 }
 
 /// The way to one replica, on one lane.
@@ -42,6 +45,7 @@ pub struct Way {
     snapshots: Snapshots,
     ended: watch::Sender<Option<End>>,
     sparing: Arc<Sparing>,
+    quorum: Arc<QuorumCheck>,
     to: ReplicaId,
     url: String,
     lane: Lane,
@@ -66,6 +70,7 @@ impl Network {
             snapshots: self.snapshots.clone(),
             ended: self.ended.clone(),
             sparing: self.sparing.clone(),
+            quorum: self.quorum.clone(),
             to,
             url: member.peer_url.clone(),
             lane,
@@ -96,6 +101,10 @@ impl Way {
         call: Call,
         patience: Duration,
     ) -> Result<Reply, RPCError<Types>> {
+        if self.quorum.is_silent() && matches!(call, Call::Append(_) | Call::Snapshot(_)) {
+            let why = "no quorum hears this leader, so that it must not renew leases";
+            return Err(Unreachable::from_string(why).into());
+        }
         match self.peers.call(self.to, &self.url, lane, call, patience).await {
             Ok(Reply::Removed) => {
                 self.ended.send_replace(Some(End::Removed));

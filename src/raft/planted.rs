@@ -18,6 +18,12 @@ pub enum Bug {
     /// A request that comes again is applied again, though its key remembers
     /// it.
     ForgetsRequests,
+    /// A leader goes on with its heartbeats though no quorum hears them, so that
+    /// those who do hear them elect nobody else (openraft before its
+    /// `quorum_loss_probe_interval`).
+    HeartbeatsWithoutQuorum,
+    /// A leader goes on though its followers cannot call it.
+    LeadsUnreachable,
 }
 
 /// Whether a test has planted this bug.

@@ -19,6 +19,8 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::address::check_address;
+use super::check_quorum::QuorumCheck;
 use super::leader::Attempt;
 use super::log_store::{Jobs, LogStore};
 use super::message::{Call, Lane, Message, Reply, SnapshotChunk, SnapshotReply};
@@ -45,6 +47,20 @@ pub enum StartError {
     /// The settings contradict each other.
     #[error("{0}")]
     Settings(String),
+    /// The others call it at another address.
+    #[error(
+        "it is set up to be called at {own}, but its data says that the others call it at {known}, \
+         and nobody could: start it at {known}, or remove it (curl -X DELETE \
+         http://ANOTHER-MEMBER/{id}) and add a new member at {own} with an id that was never used"
+    )]
+    Moved {
+        /// The replica.
+        id: ReplicaId,
+        /// What it is set up to be called at.
+        own: String,
+        /// What its log says.
+        known: String,
+    },
     /// openraft refuses what the disk holds.
     #[error("the replica cannot be started: {0}")]
     Raft(String),
@@ -60,9 +76,6 @@ pub enum End {
     /// A rule of Raft was broken, or its storage has failed.
     Broken(String),
 }
-
-/// openraft's own handle of a replica.
-pub type Handle<D> = Raft<Types, StateMachine<D>>;
 
 /// A replica. Clones are handles to the same one.
 pub struct Replica<D: Disk>(Arc<Inner<D>>);
@@ -96,6 +109,7 @@ pub struct Inner<D: Disk> {
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) ended: watch::Sender<Option<End>>,
     sparing: Arc<Sparing>,
+    pub(super) quorum: Arc<QuorumCheck>,
     /// When a leader showed last that it lives.
     led_at: Mutex<Instant>,
     snapshots: Snapshots,
@@ -120,18 +134,22 @@ impl<D: Disk> Replica<D> {
         let members = state.clone();
         let sparing = Sparing::new(settings.id, move || members.members());
         let peers = OwnPeers::new(peers, cluster);
+        let quorum = Arc::new(QuorumCheck::new(settings.id, settings.election.1));
         let network = Network {
             peers: peers.clone(),
             snapshots: snapshots.clone(),
             ended: ended.clone(),
             sparing: sparing.clone(),
+            quorum: quorum.clone(),
         };
         let machine =
             StateMachine::new(state.clone(), log.clone(), jobs.clone(), snapshots.clone());
         let log_store = LogStore::new(log.clone(), jobs.clone());
         let start = async {
             let raft = Raft::new(settings.id, Arc::new(config), network, log_store, machine).await;
-            raft.map_err(|error| StartError::Raft(error.to_string()))
+            let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
+            check_address(&raft, &settings).await?;
+            Ok(raft)
         };
         let raft = Runtime::scope(settings.seed, start).await?;
         let replica = Replica(Arc::new(Inner {
@@ -146,11 +164,13 @@ impl<D: Disk> Replica<D> {
             changing: tokio::sync::Mutex::default(),
             ended,
             sparing,
+            quorum,
             led_at: Mutex::new(Instant::now()),
             snapshots,
             jobs,
         }));
         tokio::task::spawn_local(replica.clone().tend());
+        tokio::task::spawn_local(replica.clone().check_quorum());
         Ok(replica)
     }
 
@@ -197,14 +217,10 @@ impl<D: Disk> Replica<D> {
         &self.state
     }
 
-    /// openraft's own handle, for who wants to look inside.
-    pub fn handle(&self) -> Handle<D> {
-        self.raft.clone()
-    }
-
-    /// Who leads, as far as this replica knows.
+    /// Who leads, as far as this replica knows; not itself when no quorum hears it.
     pub fn leader(&self) -> Option<ReplicaId> {
-        self.raft.server_metrics().borrow_watched().current_leader
+        let elected = self.raft.server_metrics().borrow_watched().current_leader;
+        elected.filter(|leader| *leader != self.settings.id || !self.quorum.is_lost())
     }
 
     /// What openraft tells of itself.
@@ -298,6 +314,7 @@ impl<D: Disk> Replica<D> {
             }
             Call::Hello => Reply::Noted,
             Call::Identify => Reply::Identity(self.identity()),
+            Call::Probe => self.answer_probe(from),
         }
     }
 
@@ -353,38 +370,6 @@ impl<D: Disk> Replica<D> {
         installed
             .map(|response| SnapshotReply::Installed { vote: response.vote })
             .map_err(|error| error.to_string())
-    }
-
-    /// Hands leadership to another member, if this replica leads and there is
-    /// one that is up to date; waits until that has happened.
-    pub async fn hand_over(&self, deadline: Instant) {
-        let Some(to) = self.successor() else { return };
-        log::info!("replica {}: handing leadership to replica {to}", self.settings.id);
-        if self.raft.trigger().transfer_leader(to).await.is_err() {
-            return;
-        }
-        let mut metrics = self.raft.server_metrics();
-        let me = self.settings.id;
-        let changed = async {
-            loop {
-                let leader = metrics.borrow_and_update().current_leader;
-                if leader.is_some_and(|leader| leader != me) || metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        if timeout_at(deadline, changed).await.is_err() {
-            log::warn!("replica {to} did not take leadership over in time");
-        }
-    }
-
-    /// The voter that has the most of the log, if this replica leads.
-    pub(super) fn successor(&self) -> Option<ReplicaId> {
-        let metrics = self.metrics();
-        let me = self.settings.id;
-        let replication = metrics.replication.as_ref()?;
-        let voters = metrics.membership_config.membership().voter_ids().filter(|id| *id != me);
-        voters.max_by_key(|id| replication.get(id).copied().flatten())
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use super::machine::{crash, start, url};
+use super::network::Cut;
 use super::parameters::Span;
 use super::world::World;
 
@@ -92,11 +93,13 @@ async fn cut_off(world: Rc<World>, id: ReplicaId, outage: Duration) {
         .iter()
         .choose(&mut *world.random())
         .expect("there are four");
+    let calls_only = world.random().random_bool(0.2);
+    let of = |from: ReplicaId, to: ReplicaId| Cut { from, to, calls_only };
     let mut cut = Vec::new();
     for one in &inside {
         for other in ids.iter().filter(|other| !inside.contains(other)) {
-            cut.extend(is_out.then_some((*one, *other)));
-            cut.extend(is_in.then_some((*other, *one)));
+            cut.extend(is_out.then_some(of(*one, *other)));
+            cut.extend(is_in.then_some(of(*other, *one)));
         }
     }
     world.note(|| format!("cut {cut:?}"));

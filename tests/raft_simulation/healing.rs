@@ -20,8 +20,8 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 pub const READER: u64 = 999;
 
 /// Ends all faults, waits until the members agree, and reads everything
-/// through each of them.
-pub async fn heal(world: &Rc<World>) {
+/// through each of them. Gives the members, unless the seed has failed.
+pub async fn heal(world: &Rc<World>) -> Option<Vec<ReplicaId>> {
     world.network.cuts.borrow_mut().clear();
     *world.network.parameters.borrow_mut() = NetworkParameters::calm();
     let deadline = Instant::now() + DEADLINE;
@@ -31,13 +31,14 @@ pub async fn heal(world: &Rc<World>) {
         ids.into_iter().for_each(|id| start(world, id));
         let why = match agreement(world) {
             Ok(members) => match read_all(world, &members).await {
-                Ok(()) => return,
+                Ok(()) => return Some(members),
                 Err(why) => why,
             },
             Err(why) => why,
         };
         if Instant::now() >= deadline {
-            return world.fail(format!("the members do not come together again: {why}"));
+            world.fail(format!("the members do not come together again: {why}"));
+            return None;
         }
         sleep(STEP).await;
     }

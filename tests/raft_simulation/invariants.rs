@@ -99,6 +99,32 @@ impl IndicesAreUnique {
     }
 }
 
+/// Leaders do not follow one another without anything being done meanwhile.
+#[derive(Default)]
+pub struct LeadersMakeProgress {
+    applied: u64,
+    leaders: u64,
+}
+
+impl LeadersMakeProgress {
+    /// So many may, since clients are slow and crashes come in turn.
+    const MAX_LEADERS: u64 = 10;
+
+    pub fn leads(&mut self) -> Result<(), String> {
+        self.leaders += 1;
+        match self.leaders > Self::MAX_LEADERS {
+            true => Err(format!("{} leaders without progress in between", self.leaders)),
+            false => Ok(()),
+        }
+    }
+
+    pub fn applies(&mut self, index: u64) {
+        if index > self.applied {
+            (self.applied, self.leaders) = (index, 0);
+        }
+    }
+}
+
 /// All of them.
 #[derive(Default)]
 pub struct Invariants {
@@ -107,4 +133,5 @@ pub struct Invariants {
     pub entries_never_change: EntriesNeverChange,
     pub states_agree: StatesAgree,
     pub indices_are_unique: IndicesAreUnique,
+    pub leaders_make_progress: LeadersMakeProgress,
 }

@@ -71,6 +71,9 @@ impl Machine {
     }
 }
 
+/// The longest of the times that a follower waits for a leader.
+pub const LONGEST_ELECTION: Duration = Duration::from_millis(300);
+
 pub fn url(id: ReplicaId) -> String {
     format!("http://replica-{id}")
 }
@@ -142,7 +145,7 @@ fn settings(
         members: founders.unwrap_or_else(|| (1..id + 8).map(|id| (id, url(id))).collect()),
         profile: Profile { name: format!("n{id}"), client_url: String::new() },
         heartbeat: Duration::from_millis(50),
-        election: (Duration::from_millis(150), Duration::from_millis(300)),
+        election: (LONGEST_ELECTION / 2, LONGEST_ELECTION),
         snapshot_entries: world.parameters.snapshot_entries,
         snapshot_bytes: 1 << 20,
         keep_entries: world.parameters.keep_entries,
@@ -189,7 +192,10 @@ fn observe_jobs(world: &World, id: ReplicaId, jobs: &[Job]) {
             Job::Apply(entries, _) => {
                 for (entry, _) in entries {
                     world.count(|counts| counts.applied += 1);
-                    world.check(|invariants| invariants.entries_never_change.applies(id, entry));
+                    world.check(|invariants| {
+                        invariants.leaders_make_progress.applies(entry.log_id.index);
+                        invariants.entries_never_change.applies(id, entry)
+                    });
                 }
             }
             Job::Install(..) => world.count(|counts| counts.snapshots_installed += 1),

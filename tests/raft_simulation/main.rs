@@ -18,6 +18,7 @@ mod disk;
 mod faults;
 mod healing;
 mod invariants;
+mod lasting;
 mod machine;
 mod network;
 mod parameters;
@@ -116,6 +117,16 @@ fn finds_an_applied_index_that_is_stored_apart() {
 #[test]
 fn finds_requests_that_are_applied_once_more_when_they_come_again() {
     is_found(Bug::ForgetsRequests, &["not linearizable"]);
+}
+
+#[test]
+fn finds_heartbeats_of_a_leader_that_no_quorum_hears() {
+    is_found(Bug::HeartbeatsWithoutQuorum, &["none serves"]);
+}
+
+#[test]
+fn finds_leaders_that_nobody_can_call() {
+    is_found(Bug::LeadsUnreachable, &["none serves"]);
 }
 
 #[test]

@@ -68,11 +68,29 @@ impl Peers for Line {
     }
 }
 
+/// What does not come through, from whom and to whom.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cut {
+    pub from: ReplicaId,
+    pub to: ReplicaId,
+    /// Calls only: replies go back on connections that the other side has made.
+    pub calls_only: bool,
+}
+
+impl Cut {
+    pub fn all(from: ReplicaId, to: ReplicaId) -> Cut {
+        Cut { from, to, calls_only: false }
+    }
+
+    pub fn calls(from: ReplicaId, to: ReplicaId) -> Cut {
+        Cut { from, to, calls_only: true }
+    }
+}
+
 /// What the network does at the moment.
 pub struct Network {
     pub parameters: RefCell<NetworkParameters>,
-    /// From whom nothing comes through to whom.
-    pub cuts: RefCell<BTreeSet<(ReplicaId, ReplicaId)>>,
+    pub cuts: RefCell<BTreeSet<Cut>>,
 }
 
 impl Network {
@@ -81,7 +99,7 @@ impl Network {
     }
 
     /// Draws what becomes of a message.
-    fn draw(&self, world: &World, from: ReplicaId, to: ReplicaId) -> Fate {
+    fn draw(&self, world: &World, from: ReplicaId, to: ReplicaId, is_call: bool) -> Fate {
         let mut random = world.random();
         let parameters = self.parameters.borrow();
         let is_slow = random.random_bool(parameters.slow);
@@ -89,7 +107,9 @@ impl Network {
         let delay = span.draw(&mut random);
         let is_lost = random.random_bool(parameters.loss);
         let is_late = random.random_bool(parameters.late);
-        let is_cut = self.cuts.borrow().contains(&(from, to));
+        let cuts = self.cuts.borrow();
+        let is_cut =
+            cuts.contains(&Cut::all(from, to)) || is_call && cuts.contains(&Cut::calls(from, to));
         world.count(|counts| counts.messages += 1);
         if is_cut || is_lost {
             world.count(|counts| counts.messages_lost += 1);
@@ -128,7 +148,7 @@ async fn deliver(world: Rc<World>, Envelope { from, to, call, reply }: Envelope)
         world.votes(from.id, &rpc.vote);
     }
     world.note(|| format!("{} -> {to}: {}", from.id, name(&call.call)));
-    match world.network.draw(&world, from.id, to) {
+    match world.network.draw(&world, from.id, to, true) {
         Fate::Arrives(delay) => sleep(delay).await,
         Fate::Late(delay) => {
             tell_of_loss(&world, to, reply).await;
@@ -148,7 +168,7 @@ async fn deliver(world: Rc<World>, Envelope { from, to, call, reply }: Envelope)
     let Ok(answer) = serving.await else {
         return tell_of_loss(&world, to, reply).await;
     };
-    match world.network.draw(&world, to, from.id) {
+    match world.network.draw(&world, to, from.id, false) {
         Fate::Late(_) | Fate::Lost => tell_of_loss(&world, to, reply).await,
         Fate::Arrives(delay) => {
             sleep(delay).await;
@@ -200,5 +220,6 @@ fn name(call: &Call) -> String {
         Call::Identify => "identify".into(),
         Call::Join(_) => "join".into(),
         Call::Hello => "hello".into(),
+        Call::Probe => "probe".into(),
     }
 }

@@ -69,7 +69,43 @@ impl Scenario {
             Some(Bug::VoteNotDurable) => Scenario::Blinking,
             Some(Bug::SnapshotOverNewerState) => Scenario::Behind,
             Some(Bug::ReadWithoutReadIndex) => Scenario::Parted,
-            Some(Bug::AppliedIndexApart | Bug::ForgetsRequests) => Scenario::Any,
+            Some(
+                Bug::AppliedIndexApart
+                | Bug::ForgetsRequests
+                | Bug::HeartbeatsWithoutQuorum
+                | Bug::LeadsUnreachable,
+            ) => Scenario::Any,
+        }
+    }
+}
+
+/// How the network is cut for good at the end, around the leader of that time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// The leader and a majority reach only one member in common; whoever else
+    /// there is reaches nobody (openraft#2080).
+    Bridge,
+    /// Calls of the others do not reach the leader; its own do, and are answered.
+    Deaf,
+    /// The others hear the leader, and it hears nothing of them.
+    Mute,
+    /// A majority is connected, and all else by chance, in one direction or both.
+    Any,
+}
+
+impl Shape {
+    const ALL: [Shape; 4] = [Shape::Bridge, Shape::Deaf, Shape::Mute, Shape::Any];
+
+    /// Half of the seeds end without.
+    fn draw(random: &mut SmallRng, bug: Option<Bug>) -> Option<Shape> {
+        let is_cut = random.random_bool(0.5);
+        match bug {
+            Some(Bug::HeartbeatsWithoutQuorum) => {
+                Some(*pick(random, &[Shape::Bridge, Shape::Mute]))
+            }
+            Some(Bug::LeadsUnreachable) => Some(Shape::Deaf),
+            Some(_) => None,
+            None => is_cut.then(|| *pick(random, &Self::ALL)),
         }
     }
 }
@@ -102,6 +138,8 @@ pub struct Parameters {
     pub weights: [u32; 9],
     pub snapshot_entries: u64,
     pub keep_entries: u64,
+    /// How the network is cut at the end.
+    pub shape: Option<Shape>,
 }
 
 impl Parameters {
@@ -136,6 +174,7 @@ impl Parameters {
             weights,
             snapshot_entries: random.random_range(10..=80),
             keep_entries: random.random_range(0..=10),
+            shape: Shape::draw(random, bug),
         };
         match scenario {
             Scenario::Any => {}

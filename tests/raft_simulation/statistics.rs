@@ -21,6 +21,10 @@ crate::seeds::statistics! {
     /// Crashes in the middle of what the storage wrote.
     crashes_within_a_group,
     network_cuts,
+    /// Seeds whose network was cut for good at last.
+    lasting_cuts,
+    /// How long it took then until a majority served.
+    recovery_milliseconds,
     messages,
     messages_lost,
     messages_late,

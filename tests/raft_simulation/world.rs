@@ -19,6 +19,7 @@ use super::clients::ask;
 use super::faults::{blink, change_members, disturb};
 use super::healing::{READER, heal};
 use super::invariants::Invariants;
+use super::lasting::endure;
 use super::machine::{Machine, crash, start, url};
 use super::network::{Caller, Envelope, Network, carry};
 use super::parameters::Parameters;
@@ -120,6 +121,9 @@ impl World {
             }
         }
         self.note(|| "healing".into());
+        let Some(members) = heal(self).await else { return };
+        endure(self, &members).await;
+        self.note(|| "healing again".into());
         heal(self).await;
         self.count(|counts| counts.virtual_milliseconds += self.now());
     }
@@ -233,6 +237,7 @@ impl World {
             if leads == Some(true) {
                 self.count(|counts| counts.leaders += 1);
                 self.note(|| format!("{id} leads term {term}"));
+                self.check(|invariants| invariants.leaders_make_progress.leads());
             }
         }
     }
