@@ -78,12 +78,18 @@ pub struct Follow(pub Configuration);
 /// What can be seen of a proposer from any thread.
 pub struct ProposerView {
     configuration: RwLock<Configuration>,
+    /// Where the acceptors of all configurations are that were in force here.
+    places: RwLock<Vec<Place>>,
 }
 
 impl ProposerView {
     /// The view of a proposer that starts with this configuration.
     pub fn new(configuration: Configuration) -> Arc<Self> {
-        Arc::new(ProposerView { configuration: RwLock::new(configuration) })
+        let places = configuration.places.values().cloned().collect();
+        Arc::new(ProposerView {
+            configuration: RwLock::new(configuration),
+            places: RwLock::new(places),
+        })
     }
 
     /// The configuration in force here.
@@ -91,7 +97,19 @@ impl ProposerView {
         self.configuration.read().expect("nothing panics while it holds the lock").clone()
     }
 
+    /// Where the acceptors of this configuration and of earlier ones are.
+    pub fn places(&self) -> Vec<Place> {
+        self.places.read().expect("nothing panics while it holds the lock").clone()
+    }
+
     pub(super) fn set(&self, configuration: Configuration) {
+        let mut places = self.places.write().expect("nothing panics while it holds the lock");
+        for place in configuration.places.values() {
+            if !places.contains(place) {
+                places.push(place.clone());
+            }
+        }
+        drop(places);
         *self.configuration.write().expect("nothing panics while it holds the lock") =
             configuration;
     }
