@@ -19,8 +19,8 @@ pub enum ApiError {
     Forbidden(String),
     /// The host under which the node was reached is not one that it has.
     #[error(
-        "Host {0:?}: this listener is on a loopback address and answers under an IP address or \
-         localhost alone, so that no web page reaches it under a name of its own; use \
+        "Host {0:?}: this listener is on a loopback address and answers under an IP address or a \
+         name without a dot alone, so that no web page reaches it under a name of its own; use \
          http://127.0.0.1:PORT, or have the proxy before it set Host to that"
     )]
     Misdirected(String),

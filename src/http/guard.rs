@@ -15,10 +15,11 @@
 //!   address), pass.
 //! - **`Host`** is under which name the node was reached. A page can have its own
 //!   name lead to 127.0.0.1 (DNS rebinding), and is of the node's origin then;
-//!   but the name is the page's. So a listener on a loopback address is reached
-//!   by an IP address or as localhost, and by nothing else. Other listeners may
-//!   well have names: there only requests of browsers that change something,
-//!   which have an `Origin`, must use an address.
+//!   but the name is the page's. So a listener on a loopback address is reached by
+//!   an IP address, as localhost, or by a name without a dot, such as /etc/hosts
+//!   gives and nobody can register. Other listeners may well have names: there only
+//!   requests of browsers that change something, which have an `Origin`, must use
+//!   one of these.
 //!
 //! Clients that are not browsers send neither of the first two.
 
@@ -99,17 +100,18 @@ fn is_of(origin: &str, host: &str) -> bool {
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host)) && is_an_address(host)
 }
 
-/// Whether it is an IP address or localhost, with a port or without one: a name
-/// that nobody else can have lead here.
+/// Whether it is an IP address, localhost or a name without a dot, with a port or
+/// without one: nothing that somebody else can have lead here.
 fn is_an_address(host: &str) -> bool {
     if let Some((address, port)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         let port = port.strip_prefix(':').unwrap_or(port);
         return address.parse::<Ipv6Addr>().is_ok() && is_port(port);
     }
     let (name, port) = host.rsplit_once(':').unwrap_or((host, ""));
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let is_known =
-        name.parse::<Ipv4Addr>().is_ok() || name == "localhost" || name.ends_with(".localhost");
+    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let is_known = name.parse::<Ipv4Addr>().is_ok()
+        || !name.is_empty() && name.bytes().all(is_label)
+        || name.to_ascii_lowercase().ends_with(".localhost");
     is_known && is_port(port)
 }
 
@@ -160,7 +162,8 @@ mod tests {
             "[::1]:8001",
             "localhost",
             "LOCALHOST:8001",
-            "localhost.:1",
+            "node-1:8001",
+            "x",
             "a.b.localhost:8001",
         ] {
             assert!(is_an_address(host), "{host}");
@@ -174,7 +177,8 @@ mod tests {
             "127.0.0.1:evil",
             "127.0.0.1:8001:evil",
             "me@127.0.0.1",
-            "notlocalhost",
+            "ai.",
+            "notlocalhost.",
             "localhost.evil.example",
             "[::1]evil.example",
             "[evil]:1",

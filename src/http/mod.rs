@@ -21,6 +21,7 @@ mod portions;
 mod raw;
 mod replica;
 mod sending;
+mod turns;
 mod v2;
 mod v2_answer;
 

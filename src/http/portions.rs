@@ -7,10 +7,9 @@
 //!
 //! - nothing is taken while a request is being answered, but for the body that it
 //!   waits for, nor while an answer waits for the client to take it;
-//! - one turn of the event loop takes no more than a portion, in bytes and in lines
-//!   (the head of a request has a line at least, and so has each chunk; a body of a
-//!   known length may have any), so that other connections have their turns in
-//!   between;
+//! - a turn of the event loop takes the head of one request, and of a body no more
+//!   than a portion, in bytes and, where the length is not known, in lines, since
+//!   each chunk has a line; who has more [waits for another turn](super::turns);
 //! - after the last answer nothing is taken: what comes is thrown away for a moment,
 //!   so that the system does not throw away the answer, and the connection ends;
 //! - a connection on which nobody is being answered ends after a while, whatever
@@ -33,6 +32,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::turns::wait_for_turn;
+
 /// How many bytes one turn may take, and some more, as the buffer has room.
 const PORTION_BYTES: usize = 16 << 10;
 /// How many lines one turn may take.
@@ -40,14 +41,14 @@ const PORTION_LINES: usize = 32;
 /// How long a connection may go without a request that is answered. It is longer
 /// than an idle connection is kept.
 const PATIENCE: Duration = Duration::from_secs(80);
+/// How long it is waited, after the last answer, that nothing comes any more.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a connection is about, as those who answer its requests say.
 pub struct Activity {
     stage: Cell<Stage>,
     /// Whether the request has a body that was not read to its end.
     has_more: Cell<bool>,
-    /// How many bytes of a body of known length are waited for.
-    awaited_bytes: Cell<usize>,
     /// Who was not let read.
     reader: RefCell<Option<Waker>>,
 }
@@ -58,8 +59,9 @@ enum Stage {
     Waiting { until: Instant },
     /// A request is being answered.
     Answering,
-    /// A request is being answered, for which more of its body must come.
-    ReadingBody,
+    /// A request is being answered, for which more of its body must come: so many
+    /// bytes, if that is known.
+    ReadingBody { bytes: Option<usize> },
     /// All were answered.
     Ended,
 }
@@ -69,7 +71,6 @@ impl Activity {
         Rc::new(Activity {
             stage: Cell::new(Stage::Waiting { until: Instant::now() + PATIENCE }),
             has_more: Cell::new(false),
-            awaited_bytes: Cell::new(0),
             reader: RefCell::default(),
         })
     }
@@ -81,8 +82,7 @@ impl Activity {
         self.has_more.set(!matches!(payload, Payload::None));
         if self.has_more.get() {
             let length = request.headers().get(CONTENT_LENGTH);
-            let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
-            let missing_bytes = length.unwrap_or(0);
+            let missing_bytes = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
             let body = Body { payload, missing_bytes, activity: self.clone() };
             request.set_payload(Payload::Stream { payload: Box::pin(body) });
         }
@@ -104,8 +104,9 @@ impl Activity {
 
     fn enter(&self, stage: Stage) {
         self.stage.set(stage);
-        self.awaited_bytes.set(0);
-        if let Some(reader) = self.reader.take().filter(|_| stage != Stage::Answering) {
+        if stage != Stage::Answering
+            && let Some(reader) = self.reader.take()
+        {
             reader.wake();
         }
     }
@@ -115,7 +116,7 @@ impl Activity {
 struct Body {
     payload: Payload,
     /// What must come still, where the length was told.
-    missing_bytes: usize,
+    missing_bytes: Option<usize>,
     activity: Rc<Activity>,
 }
 
@@ -125,19 +126,16 @@ impl Stream for Body {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let polled = Pin::new(&mut self.payload).poll_next(cx);
         match &polled {
+            // All that the HTTP server has taken of the body was handed over.
             Poll::Pending => {
-                self.activity.enter(Stage::ReadingBody);
-                // All that the HTTP server has taken of the body was handed over.
-                self.activity.awaited_bytes.set(self.missing_bytes);
+                self.activity.enter(Stage::ReadingBody { bytes: self.missing_bytes });
             }
             Poll::Ready(piece) => {
                 self.activity.enter(Stage::Answering);
-                match piece {
-                    Some(Ok(piece)) => {
-                        self.missing_bytes = self.missing_bytes.saturating_sub(piece.len());
-                    }
-                    Some(Err(_)) => {}
-                    None => self.activity.has_more.set(false),
+                match (piece, &mut self.missing_bytes) {
+                    (Some(Ok(piece)), Some(missing)) => *missing -= piece.len().min(*missing),
+                    (Some(_), _) => {}
+                    (None, _) => self.activity.has_more.set(false),
                 }
             }
         }
@@ -147,24 +145,21 @@ impl Stream for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if self.activity.stage.get() == Stage::ReadingBody {
+        if let Stage::ReadingBody { .. } = self.activity.stage.get() {
             self.activity.enter(Stage::Answering);
         }
     }
 }
-
-/// How long it is waited, after the last answer, that nothing comes any more.
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection that gives its bytes in portions.
 pub struct Portions {
     tcp: TcpStream,
     activity: Rc<Activity>,
     timer: Pin<Box<Sleep>>,
-    /// What this turn has taken.
-    bytes: usize,
-    lines: usize,
-    /// What was read beyond the lines of a turn.
+    turn: Turn,
+    /// Whether it waits for its next turn.
+    waits: Rc<Cell<bool>>,
+    /// What was read beyond a turn.
     held: Bytes,
     /// Whether an answer waits to be sent.
     is_blocked: bool,
@@ -179,8 +174,8 @@ impl Portions {
             tcp,
             activity: Activity::new(),
             timer: Box::pin(sleep(PATIENCE)),
-            bytes: 0,
-            lines: 0,
+            turn: Turn::default(),
+            waits: Rc::default(),
             held: Bytes::new(),
             is_blocked: false,
             is_shut: false,
@@ -208,47 +203,102 @@ impl Portions {
         false
     }
 
-    /// Whether the HTTP server may take something; `None`: never again.
+    /// Whether the HTTP server may take something; `None`: never again. If not, the
+    /// task is woken when it may.
     fn may_read(&mut self, cx: &mut Context<'_>) -> Option<bool> {
         match self.activity.stage.get() {
             Stage::Ended => return None,
             Stage::Waiting { until } if self.is_overdue(until, cx) => return None,
-            Stage::Answering => {
+            Stage::Answering | Stage::ReadingBody { bytes: Some(0) } => {
                 self.activity.reader.replace(Some(cx.waker().clone()));
                 return Some(false);
             }
-            Stage::Waiting { .. } | Stage::ReadingBody => {}
+            Stage::Waiting { .. } | Stage::ReadingBody { .. } => {}
         }
-        if self.bytes >= PORTION_BYTES || self.lines >= PORTION_LINES {
-            self.begin_turn();
-            cx.waker().wake_by_ref();
-            return Some(false);
+        if self.turn.is_over() {
+            self.turn.begin();
+            wait_for_turn(&self.waits, cx.waker());
         }
-        Some(!self.is_blocked)
+        Some(!self.is_blocked && !self.waits.get())
     }
 
-    fn note_taken(&mut self, bytes: usize, lines: usize) {
-        self.bytes += bytes;
-        self.lines += lines;
-        let awaited_bytes = &self.activity.awaited_bytes;
-        awaited_bytes.set(awaited_bytes.get().saturating_sub(bytes));
-    }
-
-    fn begin_turn(&mut self) {
-        (self.bytes, self.lines) = (0, 0);
+    /// How many of these bytes this turn takes.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let stage = self.activity.stage.get();
+        if let Stage::ReadingBody { bytes: Some(missing) } = stage {
+            let length = bytes.len().min(missing);
+            self.turn.bytes += length;
+            let left = Some(missing - length);
+            self.activity.stage.set(Stage::ReadingBody { bytes: left });
+            return length;
+        }
+        self.turn.take(bytes, matches!(stage, Stage::Waiting { .. }))
     }
 }
 
-/// How long the start of `bytes` is that has so many lines at most, one at least, and
-/// how many it has; in the first `body` bytes they do not count.
-fn portion(bytes: &[u8], body: usize, lines: usize) -> (usize, usize) {
-    let body = body.min(bytes.len());
-    let found = bytes[body..].iter().filter(|byte| **byte == b'\n').count();
-    if found <= lines {
-        return (bytes.len(), found);
+/// What a turn has taken.
+#[derive(Default)]
+struct Turn {
+    bytes: usize,
+    lines: usize,
+    /// Whether the line that was not ended yet has nothing in it.
+    is_blank: bool,
+}
+
+impl Turn {
+    fn begin(&mut self) {
+        (self.bytes, self.lines) = (0, 0);
     }
-    let mut ends = bytes.iter().enumerate().skip(body).filter(|(_, byte)| **byte == b'\n');
-    ends.nth(lines - 1).map_or((bytes.len(), found), |(index, _)| (index + 1, lines))
+
+    fn is_over(&self) -> bool {
+        self.bytes >= PORTION_BYTES || self.lines >= PORTION_LINES
+    }
+
+    /// How many bytes it takes of these. A head ends with a blank line: then it takes
+    /// no more than what could be a body without a line in it.
+    fn take(&mut self, bytes: &[u8], is_head: bool) -> usize {
+        let mut length = bytes.len();
+        for (index, byte) in bytes.iter().enumerate() {
+            if *byte != b'\n' {
+                self.is_blank &= *byte == b'\r';
+                continue;
+            }
+            self.lines += 1;
+            if is_head && self.is_blank {
+                self.lines = self.lines.max(PORTION_LINES - 1);
+            }
+            self.is_blank = true;
+            if self.lines >= PORTION_LINES {
+                length = index + 1;
+                break;
+            }
+        }
+        self.bytes += length;
+        length
+    }
+}
+
+/// Overwrites an offer to change the protocol with a word of the same length that
+/// means nothing, in what was read of a head. The offer may be ignored (RFC 9110
+/// §7.8), but the HTTP server ends the connection behind the answer to one.
+fn ignore_upgrade(read: &mut [u8]) {
+    const NAME: &[u8] = b"connection:";
+    for line in read.split_mut(|byte| *byte == b'\n') {
+        if line.trim_ascii().is_empty() {
+            return;
+        }
+        let Some((name, value)) = line.split_at_mut_checked(NAME.len()) else { continue };
+        if !name.eq_ignore_ascii_case(NAME) {
+            continue;
+        }
+        for option in value.split_mut(|byte| *byte == b',') {
+            let start = option.len() - option.trim_ascii_start().len();
+            let end = option.trim_ascii_end().len();
+            if start < end && option[start..end].eq_ignore_ascii_case(b"upgrade") {
+                option[start..end].copy_from_slice(b"ignored");
+            }
+        }
+    }
 }
 
 impl AsyncRead for Portions {
@@ -264,27 +314,26 @@ impl AsyncRead for Portions {
             None => return Poll::Ready(Ok(())),
         }
         let start = buf.filled().len();
-        let lines = PORTION_LINES - this.lines;
-        let body = this.activity.awaited_bytes.get();
         if this.held.is_empty() {
             let Poll::Ready(read) = Pin::new(&mut this.tcp).poll_read(cx, buf) else {
-                this.begin_turn();
+                this.turn.begin();
                 return Poll::Pending;
             };
             read?;
-            let read = &buf.filled()[start..];
-            let (length, lines) = portion(read, body, lines);
+            let read = &mut buf.filled_mut()[start..];
+            if let Stage::Waiting { .. } = this.activity.stage.get() {
+                ignore_upgrade(read);
+            }
+            let length = this.take(read);
             if length < read.len() {
                 this.held = Bytes::copy_from_slice(&read[length..]);
                 buf.set_filled(start + length);
             }
-            this.note_taken(length, lines);
         } else {
-            let room = this.held.len().min(buf.remaining());
-            let (length, lines) = portion(&this.held[..room], body, lines);
-            buf.put_slice(&this.held[..length]);
+            let held = this.held.slice(..this.held.len().min(buf.remaining()));
+            let length = this.take(&held);
+            buf.put_slice(&held[..length]);
             this.held.advance(length);
-            this.note_taken(length, lines);
         }
         Poll::Ready(Ok(()))
     }
@@ -374,19 +423,36 @@ mod tests {
     }
 
     #[test]
-    fn a_portion_has_so_many_lines() {
-        for (bytes, body, lines, expected) in [
-            ("", 0, 1, (0, 0)),
-            ("abc", 0, 1, (3, 0)),
-            ("a\nb", 0, 1, (3, 1)),
-            ("a\nb\nc", 0, 1, (2, 1)),
-            ("\n\n\n\n", 0, 3, (3, 3)),
-            ("\n\n\n\n", 3, 1, (4, 1)),
-            ("\n\n\n\n", 2, 1, (3, 1)),
-            ("\n\n\n\n", 9, 1, (4, 0)),
+    fn a_turn_takes_a_head_or_so_many_lines() {
+        let lines = |count| "x\n".repeat(count);
+        for (bytes, is_head, length) in [
+            (String::new(), true, 0),
+            ("GET / HTTP/1.1\r\n\r\nbody".into(), true, 22),
+            ("GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n".into(), true, 34),
+            ("GET / HTTP/1.1\n\nGET / HTTP/1.1\n\n".into(), true, 31),
+            ("\r\n\r\n\r\n".into(), false, 6),
+            (lines(40), true, 64),
+            (lines(40), false, 64),
         ] {
-            assert_eq!(portion(bytes.as_bytes(), body, lines), expected, "{bytes:?} {body}");
+            assert_eq!(Turn::default().take(bytes.as_bytes(), is_head), length, "{bytes:?}");
         }
+        let mut turn = Turn::default();
+        assert_eq!(turn.take(b"GET / HTTP/1.1\r", true), 15);
+        assert_eq!(turn.take(b"\n\r", true), 2);
+        assert_eq!(turn.take(b"\na\nb\n", true), 3);
+        assert!(turn.is_over());
+    }
+
+    #[test]
+    fn an_offer_to_upgrade_is_ignored_in_the_head() {
+        let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                    connection:upgrade\r\nX-Connection: upgrade\r\n\r\nconnection: upgrade\n";
+        let mut read = head.as_bytes().to_vec();
+        ignore_upgrade(&mut read);
+        let expected = head.replace(" Upgrade,", " ignored,");
+        let expected = expected.replace("\nconnection:upgrade", "\nconnection:ignored");
+        assert_eq!(String::from_utf8(read).unwrap(), expected);
+        ignore_upgrade(&mut []);
     }
 
     #[actix_web::test]
