@@ -14,7 +14,9 @@ use gryadka::caspaxos::{Age, Call as AcceptorCall, Epoch, Request};
 use gryadka::identity::ClusterId;
 use gryadka::kv::{Command, Key};
 use gryadka::raft::{Call, Message, Reply, SnapshotChunk, SnapshotMeta, SnapshotReply, Vote};
-use gryadka::transport::{Batch, BatchCalls, BatchReplies, Passed, WIRE_VERSION, decode, encode};
+use gryadka::transport::{
+    BATCH_CONTENT_TYPE, Batch, BatchCalls, BatchReplies, Passed, WIRE_VERSION, decode, encode,
+};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use support::{Cluster, Protocol, get, put, request, wait_until};
@@ -40,7 +42,7 @@ struct Bad {
 
 fn head(method: &str, target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n",
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n",
         body.len()
     );
     [head.as_bytes(), body].concat()
@@ -255,9 +257,10 @@ fn a_slow_body_gets_408_and_a_slow_head_is_hung_up_on(protocol: Protocol) {
     let cluster = Cluster::start(protocol, 1);
     let started = Instant::now();
     let mut body = TcpStream::connect(cluster.host(0)).unwrap();
-    body.write_all(b"PUT /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nstart").unwrap();
+    body.write_all(b"PUT /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nstart")
+        .unwrap();
     let mut head = TcpStream::connect(cluster.host(0)).unwrap();
-    head.write_all(b"PUT /slow HTTP/1.1\r\nHost: x\r\nX-").unwrap();
+    head.write_all(b"PUT /slow HTTP/1.1\r\nHost: localhost\r\nX-").unwrap();
     for stream in [&mut head, &mut body] {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut answer = String::new();
@@ -329,13 +332,11 @@ fn assert_false_snapshots_are_refused(cluster: &Cluster, ask: impl Fn(u64, Call)
 fn peers_that_make_no_sense_get_a_clear_answer(protocol: Protocol) {
     let mut cluster = Cluster::start(protocol, 3);
     let batch = format!("http://{}:8101/peer/v1/batch", cluster.address);
-    let post =
-        |body: &[u8]| request("POST", &batch, Some(("application/octet-stream", body))).unwrap();
+    let post = |body: &[u8]| request("POST", &batch, Some((BATCH_CONTENT_TYPE, body))).unwrap();
     assert_eq!(post(b"").status, 400);
     let refused = format!("wire version 1 is not {WIRE_VERSION}");
     assert!(post(&[1, 0, 0]).text().contains(&refused));
-    let version = get(&format!("{}/version", cluster.url(0))).json();
-    let cluster_id: ClusterId = version["clusterId"].as_str().unwrap().parse().unwrap();
+    let cluster_id = cluster.id();
     let mut random = SmallRng::seed_from_u64(1);
     for length in 0..300 {
         let body = [vec![WIRE_VERSION], noise(&mut random, length)].concat();
@@ -402,7 +403,7 @@ fn clients_that_do_not_read_their_answers_do_not_fill_the_memory(protocol: Proto
     let lazy: Vec<TcpStream> = (0..60)
         .map(|_| {
             let mut stream = TcpStream::connect(cluster.host(0)).unwrap();
-            stream.write_all(b"GET /v2/keys/large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream.write_all(b"GET /v2/keys/large HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
             stream
         })
         .collect();

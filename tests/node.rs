@@ -182,7 +182,8 @@ fn a_client_that_disconnects_cancels_nothing(protocol: Protocol) {
     let cluster = Cluster::start(protocol, 3);
     for number in 0..50 {
         let mut stream = TcpStream::connect(cluster.host(0)).unwrap();
-        let head = format!("PUT /gone{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv");
+        let head =
+            format!("PUT /gone{number} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nv");
         stream.write_all(head.as_bytes()).unwrap();
         drop(stream);
     }

@@ -27,6 +27,8 @@ pub struct Acceptors {
     view: Arc<ProposerView>,
     service: Service,
     collector: CollectorView,
+    /// Where the deployment says that nodes are.
+    deployed: Arc<[Place]>,
 }
 
 /// A part of the keys was rescanned.
@@ -92,11 +94,18 @@ impl Acceptors {
     const PAGE_BYTES: u32 = 64 << 10;
 
     /// A handle on proposers that share the keys of a node, one at least; the view
-    /// is that of the first, the service that of all.
-    pub fn new(shards: Vec<Addr<Proposer>>, view: Arc<ProposerView>, service: Service) -> Self {
+    /// is that of the first, the service that of all. The deployment says that there
+    /// are nodes at the places `deployed`.
+    pub fn new(
+        shards: Vec<Addr<Proposer>>,
+        view: Arc<ProposerView>,
+        service: Service,
+        deployed: Vec<Place>,
+    ) -> Self {
         // What is rescanned is read under the configuration of this view.
         let service = service.through(shards[0].clone().recipient());
-        Acceptors { shards, view, service, collector: CollectorView::default() }
+        let (collector, deployed) = (CollectorView::default(), deployed.into());
+        Acceptors { shards, view, service, collector, deployed }
     }
 
     /// How far the collector of this node has come.
@@ -107,6 +116,14 @@ impl Acceptors {
     /// The configuration in force on this node.
     pub fn configuration(&self) -> Configuration {
         self.view.configuration()
+    }
+
+    /// The places that this node knows by itself: of its deployment, and of the
+    /// configurations that were in force here.
+    pub fn known_places(&self) -> Vec<Place> {
+        let mut places = self.view.places();
+        places.extend(self.deployed.iter().cloned());
+        places
     }
 
     /// Makes a step to another configuration.

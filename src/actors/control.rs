@@ -80,14 +80,17 @@ pub struct Follow(pub Configuration);
 pub struct ProposerView {
     cluster: OwnCluster,
     configuration: RwLock<Configuration>,
+    /// Where the acceptors of all configurations are that were in force here.
+    places: RwLock<Vec<Place>>,
 }
 
 impl ProposerView {
     /// The view of a proposer that starts with this cluster, if it was one of it
     /// before, and this configuration.
     pub fn new(cluster: Option<ClusterId>, configuration: Configuration) -> Arc<Self> {
+        let places = RwLock::new(configuration.places.values().cloned().collect());
         let configuration = RwLock::new(configuration);
-        Arc::new(ProposerView { cluster: OwnCluster::new(cluster), configuration })
+        Arc::new(ProposerView { cluster: OwnCluster::new(cluster), configuration, places })
     }
 
     /// The cluster, once it is known.
@@ -100,7 +103,19 @@ impl ProposerView {
         self.configuration.read().expect(LOCK).clone()
     }
 
+    /// Where the acceptors of this configuration and of earlier ones are.
+    pub fn places(&self) -> Vec<Place> {
+        self.places.read().expect(LOCK).clone()
+    }
+
     pub(super) fn set(&self, configuration: Configuration) {
+        let mut places = self.places.write().expect(LOCK);
+        for place in configuration.places.values() {
+            if !places.contains(place) {
+                places.push(place.clone());
+            }
+        }
+        drop(places);
         *self.configuration.write().expect(LOCK) = configuration;
     }
 

@@ -11,7 +11,9 @@ use tokio::sync::oneshot;
 
 use super::link::MAX_BATCHES;
 use crate::raft::Unanswered;
-use crate::transport::{BATCH_PATH, Batch, BatchReplies, MAX_REPLY_BYTES, decode, encode};
+use crate::transport::{
+    BATCH_CONTENT_TYPE, BATCH_PATH, Batch, BatchReplies, MAX_REPLY_BYTES, decode, encode,
+};
 
 /// How long a connection may take to be made, its name to be looked up
 /// included. It is short because a network that drops packets silently makes
@@ -68,6 +70,7 @@ impl Post {
 
     async fn post(&self, body: Parcel) -> Result<BatchReplies, String> {
         let request = self.client.post(format!("{}{BATCH_PATH}", self.url));
+        let request = request.content_type(BATCH_CONTENT_TYPE);
         let mut response = request.send_body(body).await.map_err(|error| error.to_string())?;
         let body = response.body().limit(MAX_REPLY_BYTES + 1024).await;
         let body = body.map_err(|error| error.to_string())?;

@@ -115,7 +115,7 @@ local value = string.rep("v", {value_bytes})
 function init(args) math.randomseed(number) end
 {BASE64}
 local function message(method, path, kind, body)
-  return method .. " " .. path .. " HTTP/1.1\r\nHost: bench\r\n" .. kind ..
+  return method .. " " .. path .. " HTTP/1.1\r\nHost: localhost\r\n" .. kind ..
     "Content-Length: " .. #body .. "\r\n\r\n" .. body
 end
 local form = "Content-Type: application/x-www-form-urlencoded\r\n"

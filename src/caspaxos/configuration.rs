@@ -93,6 +93,10 @@ impl Quorum {
     }
 }
 
+/// The most acceptors of a list: far more than a quorum of them could still be fast,
+/// and few enough to compare each with each.
+pub const MAX_ACCEPTORS: usize = 100;
+
 /// What a proposer knows of its acceptors (CASPaxos §2.3: the prepare and the
 /// accept phase may have lists and quorums of their own).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -132,6 +136,14 @@ pub enum UnsafeConfiguration {
     /// A list names an acceptor twice.
     #[error("acceptor {0} is listed twice; list it once")]
     Twice(AcceptorId),
+    /// A list is too long.
+    #[error("the {phase} list has {count} acceptors; use at most {MAX_ACCEPTORS}")]
+    TooMany {
+        /// Which phase.
+        phase: &'static str,
+        /// How many acceptors it lists.
+        count: usize,
+    },
     /// A quorum is zero or larger than its list.
     #[error("the {phase} quorum is {size} of {count} acceptors; it must be between 1 and {count}")]
     Size {
@@ -190,6 +202,9 @@ impl Configuration {
     pub fn validate(&self) -> Result<(), UnsafeConfiguration> {
         for (phase, quorum) in [("prepare", &self.prepare), ("accept", &self.accept)] {
             let count = quorum.acceptors.len();
+            if count > MAX_ACCEPTORS {
+                return Err(UnsafeConfiguration::TooMany { phase, count });
+            }
             for (index, id) in quorum.acceptors.iter().enumerate() {
                 if quorum.acceptors[..index].contains(id) {
                     return Err(UnsafeConfiguration::Twice(id.clone()));

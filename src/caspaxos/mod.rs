@@ -49,7 +49,8 @@ mod round;
 pub use ballot::{BadProposerId, Ballot, Incarnation, ProposerId};
 pub use collection::Collected;
 pub use configuration::{
-    AcceptorId, Configuration, ConfigurationStep, Epoch, Place, Quorum, UnsafeConfiguration,
+    AcceptorId, Configuration, ConfigurationStep, Epoch, MAX_ACCEPTORS, Place, Quorum,
+    UnsafeConfiguration,
 };
 pub use event::{CommandId, Effect, Event, Failure, Instant, Token};
 pub use fence::{Age, Batch, Fence, Floor, MAX_LEAP, Standing};

@@ -9,7 +9,7 @@ use super::deployment::{
 };
 use super::error::{Problem, listed};
 use super::names;
-use crate::caspaxos::{Configuration, UnsafeConfiguration};
+use crate::caspaxos::{Configuration, MAX_ACCEPTORS, UnsafeConfiguration};
 
 impl Deployment {
     /// The third pass over a deployment. Paths in the problems are those of a
@@ -162,9 +162,6 @@ pub(super) fn claim(
     Ok(())
 }
 
-/// Far more acceptors than a quorum of them could still be fast.
-const MAX_ACCEPTORS: usize = 100;
-
 /// Each acceptor of a list, at `path`, is another one: no id, node or Redis
 /// server stands there twice.
 pub(super) fn check_acceptors(path: &str, acceptors: &[AcceptorRef]) -> Result<(), Problem> {
@@ -231,6 +228,7 @@ pub(super) fn check_quorum(
         ),
         UnsafeConfiguration::Twice(_)
         | UnsafeConfiguration::Mismatch { .. }
+        | UnsafeConfiguration::TooMany { .. }
         | UnsafeConfiguration::Hidden { .. } => Problem::at(path, problem.to_string()),
     })
 }

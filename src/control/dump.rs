@@ -5,7 +5,7 @@ use std::str::FromStr;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::operate::{at, say};
+use super::operate::{at, is_unknown_place, say};
 use super::plan::{Lists, listed};
 use super::survey::Survey;
 use super::{Control, ControlError};
@@ -74,7 +74,9 @@ impl Control {
             let place = self.layout.describe(id);
             let path = "/acceptors/status";
             let answer = admin.post(path, &place, Self::STATUS_PATIENCE).await;
+            let is_unknown = is_unknown_place(&answer);
             let mut shown = answer.unwrap_or(place);
+            shown["unknownPlace"] = is_unknown.into();
             shown["prepares"] = newest.prepare.acceptors.contains(id).into();
             shown["accepts"] = newest.accept.acceptors.contains(id).into();
             // Founders are enrolled by the first step.
@@ -138,6 +140,7 @@ fn acceptor_table(acceptors: &[Value]) -> Vec<Vec<String>> {
             (false, false) => "no",
         };
         let place = match status.is_null() {
+            true if is("unknownPlace") => format!("{}, which no node asks yet", at(acceptor)),
             true => format!("{}, which does not answer", at(acceptor)),
             false if is("lostMemory") => {
                 format!("{}, where it lost its memory: shrink, then grow it", at(acceptor))
@@ -182,6 +185,7 @@ mod tests {
             json!({ "id": "a1", "peer": "http://h:1", "status": status, "accepts": true, "prepares": true }),
             json!({ "id": "a2", "peer": "http://h:2", "status": status, "accepts": true, "prepares": true, "lostMemory": true }),
             json!({ "id": "a4", "host": "h", "port": 6384, "status": null, "accepts": false, "prepares": false }),
+            json!({ "id": "a5", "peer": "http://h:5", "accepts": false, "prepares": false, "unknownPlace": true }),
         ];
         assert_eq!(
             aligned(&acceptor_table(&acceptors)),
@@ -191,6 +195,7 @@ mod tests {
                 "a1        4      0    9          1        yes     http://h:1",
                 "a2        4      0    9          1        yes     http://h:2, where it lost its memory: shrink, then grow it",
                 "a4        -      -    -          -        no      redis h:6384, which does not answer",
+                "a5        -      -    -          -        no      http://h:5, which no node asks yet",
             ]
         );
     }

@@ -44,9 +44,11 @@ impl From<OperatorError> for ControlError {
     fn from(error: OperatorError) -> Self {
         match &error {
             OperatorError::Refused { code, message, .. } => match code.as_str() {
-                "UnsafeConfiguration" | "AcceptorNotEmpty" | "NotWiped" | "BadRequest" => {
-                    ControlError::Refused(message.clone())
-                }
+                "UnsafeConfiguration"
+                | "AcceptorNotEmpty"
+                | "NotWiped"
+                | "BadRequest"
+                | "UnknownPlace" => ControlError::Refused(message.clone()),
                 _ => ControlError::NotNow(error.to_string()),
             },
             OperatorError::Silent { .. } => ControlError::NotNow(error.to_string()),

@@ -11,6 +11,7 @@ use super::single::{SingleStep, describe};
 use super::survey::{Survey, parse};
 use super::{ControlError, Layout, ProposerAt};
 use crate::caspaxos::{AcceptorId, Quorum};
+use crate::client::OperatorError;
 
 /// Through which proposer a step is made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -232,18 +233,21 @@ impl Control {
         Survey::agreed(self.proposers()).await.map(drop)
     }
 
-    /// That the acceptor to come answers and is empty. The step itself checks
-    /// both again.
+    /// That the acceptor to come answers and is empty, unless the proposer does not
+    /// know the place yet. The step itself checks both again.
     async fn check_newcomer(
         &self,
         proposer: &ProposerAt,
         id: &AcceptorId,
     ) -> Result<(), ControlError> {
         let place = self.layout.describe(id);
-        let answer =
-            proposer.admin.post("/acceptors/status", &place, Self::STATUS_PATIENCE).await?;
-        let status = &answer["status"];
         let where_it_is = at(&place);
+        let asked = proposer.admin.post("/acceptors/status", &place, Self::STATUS_PATIENCE).await;
+        if is_unknown_place(&asked) {
+            return Ok(());
+        }
+        let answer = asked?;
+        let status = &answer["status"];
         if status.is_null() {
             return Err(ControlError::NotNow(format!(
                 "acceptor {id} at {where_it_is} does not answer proposer {}; start it",
@@ -299,6 +303,11 @@ impl Operation {
             Operation::Shrink(_) => None,
         }
     }
+}
+
+/// Whether a node did not ask an acceptor at a place that it does not know.
+pub(super) fn is_unknown_place(asked: &Result<Value, OperatorError>) -> bool {
+    matches!(asked, Err(OperatorError::Refused { code, .. }) if code == "UnknownPlace")
 }
 
 /// Where an acceptor is, in the words of a node.

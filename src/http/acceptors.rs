@@ -5,14 +5,16 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::MAX_TEXT_BYTES;
-use super::configuration::{PostedNode, node};
+use super::configuration::{PostedNode, check_known, node};
 use super::gryadka::refuse;
 use super::{ApiError, ClientState, Configurations, body};
 use crate::actors::{Acceptors, RescanError, WipeError};
 use crate::caspaxos::{AcceptorId, AcceptorStatus, ListKind, Place};
 use crate::config::parse_acceptor_id;
 use crate::kv::Key;
+
+/// The largest body that names an acceptor: a host name has up to 253 bytes.
+const MAX_NODE_BYTES: usize = 4 << 10;
 
 fn acceptors(state: &ClientState) -> Result<&Acceptors, ApiError> {
     match &state.configuration {
@@ -49,15 +51,23 @@ fn describe(status: Option<AcceptorStatus>) -> Value {
     }
 }
 
-/// The acceptor that a body names, and where it is; or what is wrong with it.
+/// The acceptor that a body names, and where it is, which must be known here; or
+/// what to answer.
 async fn posted(
     payload: web::Payload,
     acceptors: &Acceptors,
-) -> Result<Result<(AcceptorId, Option<Place>), String>, ApiError> {
-    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+) -> Result<Result<(AcceptorId, Option<Place>), HttpResponse>, ApiError> {
+    let body = body::read(payload, MAX_NODE_BYTES).await?;
     let posted: Result<PostedNode, _> = serde_json::from_slice(&body);
     let places = acceptors.configuration().places;
-    Ok(posted.map_err(|error| error.to_string()).and_then(|posted| posted.resolve(&places)))
+    let posted = posted.map_err(|error| error.to_string());
+    let resolved = posted
+        .and_then(|posted| posted.resolve(&places))
+        .map_err(|why| refuse(StatusCode::BAD_REQUEST, "BadRequest", why));
+    Ok(resolved.and_then(|(id, place)| {
+        place.as_ref().map_or(Ok(()), |place| check_known(acceptors, &id, place))?;
+        Ok((id, place))
+    }))
 }
 
 /// `POST /acceptors/status`: how one acceptor stands, in a list or not.
@@ -67,7 +77,7 @@ pub async fn status(
 ) -> Result<HttpResponse, ApiError> {
     let acceptors = acceptors(&state)?;
     match posted(payload, acceptors).await? {
-        Err(why) => Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why)),
+        Err(refused) => Ok(refused),
         Ok((id, place)) => {
             let mut shown = node(&id, place.as_ref().or(acceptors.configuration().places.get(&id)));
             shown["status"] = describe(acceptors.status(id, place).await);
@@ -132,7 +142,7 @@ pub async fn wipe(
 ) -> Result<HttpResponse, ApiError> {
     let acceptors = acceptors(&state)?;
     match posted(payload, acceptors).await? {
-        Err(why) => Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why)),
+        Err(refused) => Ok(refused),
         Ok((id, place)) => Ok(match acceptors.wipe(id, place).await {
             Ok(()) => HttpResponse::NoContent().finish(),
             Err(why @ WipeError::Silent(_)) => {

@@ -15,12 +15,23 @@ use crate::kv::{Key, MAX_VALUE_BYTES};
 /// many slow senders cannot fill the memory.
 static READING_BYTES: Semaphore = Semaphore::const_new(256 << 20);
 
+/// What a body counts besides its bytes: the buffers of its connection.
+const OVERHEAD_BYTES: u32 = 64 << 10;
+
 /// How long a client may take to send a body.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The largest body of a form or of JSON: a value may triple when it is
-/// percent-encoded.
-pub const MAX_TEXT_BYTES: usize = 3 * MAX_VALUE_BYTES + 64 * 1024;
+/// The largest body of a form: a value may triple when it is percent-encoded.
+pub const MAX_FORM_BYTES: usize = 3 * MAX_VALUE_BYTES + 64 * 1024;
+
+/// The largest body of JSON with a value in it.
+pub const MAX_JSON_BYTES: usize = MAX_VALUE_BYTES + 64 * 1024;
+
+/// A body comes in any number of pieces up to this one (a piece is a chunk of it, or
+/// what came at once), and beyond it in pieces of [`PIECE_BYTES`] on average: each
+/// costs as much as a whole small body.
+const FREE_PIECES: usize = 1024;
+const PIECE_BYTES: usize = 32;
 
 /// Reads a client's body of up to `limit` bytes.
 pub async fn read(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
@@ -43,23 +54,65 @@ async fn read_all(
     mut payload: Payload,
     limit: usize,
 ) -> Result<Bytes, ApiError> {
-    let mut body = BytesMut::new();
+    let mut body = Blocks::default();
     let mut reserved: Option<SemaphorePermit> = None;
-    while let Some(chunk) = payload.next().await {
+    let mut pieces = 0;
+    while let Some(piece) = payload.next().await {
         let broken = |error| ApiError::Malformed(format!("the body is broken: {error}"));
-        let chunk = chunk.map_err(broken)?;
-        if body.len() + chunk.len() > limit {
+        let piece = piece.map_err(broken)?;
+        let length = body.length + piece.len();
+        if length > limit {
             return Err(ApiError::TooLarge(format!("the body is larger than {limit} bytes")));
         }
-        let more = budget.try_acquire_many(chunk.len() as u32);
-        let more = more.map_err(|_| Refusal::Overloaded)?;
+        pieces += 1;
+        if pieces > FREE_PIECES + length / PIECE_BYTES {
+            return Err(ApiError::TooFragmented { pieces, length });
+        }
+        let more = if reserved.is_none() { OVERHEAD_BYTES } else { 0 } + piece.len() as u32;
+        let more = budget.try_acquire_many(more).map_err(|_| Refusal::Overloaded)?;
         match &mut reserved {
             Some(reserved) => reserved.merge(more),
             None => reserved = Some(more),
         }
-        body.extend_from_slice(&chunk);
+        body.push(piece);
     }
-    Ok(body.freeze())
+    Ok(body.join())
+}
+
+/// A body as it comes, in blocks of one size. In one piece that grows it would take
+/// twice its length, and the allocator as much again for what it was before.
+#[derive(Default)]
+struct Blocks {
+    blocks: Vec<BytesMut>,
+    length: usize,
+}
+
+impl Blocks {
+    const BYTES: usize = 64 << 10;
+
+    fn push(&mut self, mut piece: Bytes) {
+        self.length += piece.len();
+        while !piece.is_empty() {
+            let room = self.blocks.last().map_or(0, |last| Self::BYTES - last.len());
+            if room == 0 {
+                // Most bodies are small.
+                let capacity = if self.blocks.is_empty() { piece.len() } else { Self::BYTES };
+                self.blocks.push(BytesMut::with_capacity(capacity.min(Self::BYTES)));
+                continue;
+            }
+            let last = self.blocks.last_mut().expect("it has room");
+            last.extend_from_slice(&piece.split_to(room.min(piece.len())));
+        }
+    }
+
+    fn join(mut self) -> Bytes {
+        if self.blocks.len() <= 1 {
+            return self.blocks.pop().unwrap_or_default().freeze();
+        }
+        let mut whole = BytesMut::with_capacity(self.length);
+        self.blocks.into_iter().for_each(|block| whole.extend_from_slice(&block));
+        whole.freeze()
+    }
 }
 
 /// Checks a value against its bound.
@@ -111,6 +164,21 @@ pub fn decode_path(text: &str) -> Result<String, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_is_what_came() {
+        for sizes in [&[][..], &[5], &[100_000], &[0, 65_536, 1, 65_535, 200_000, 3]] {
+            let mut blocks = Blocks::default();
+            let pieces: Vec<Bytes> = sizes
+                .iter()
+                .enumerate()
+                .map(|(number, size)| vec![number as u8; *size].into())
+                .collect();
+            pieces.iter().for_each(|piece| blocks.push(piece.clone()));
+            assert!(blocks.blocks.iter().all(|block| block.capacity() <= 2 * Blocks::BYTES));
+            assert_eq!(blocks.join(), pieces.concat());
+        }
+    }
 
     #[test]
     fn percent_decoding_is_strict() {

@@ -12,6 +12,8 @@ use crate::transport::ConnectionMatrix;
 
 /// The largest matrix is far smaller.
 const MAX_MATRIX_BYTES: usize = 1 << 20;
+/// The largest body that says how to kill.
+const MAX_KILL_BYTES: usize = 1 << 10;
 
 impl From<ChaosError> for ApiError {
     fn from(error: ChaosError) -> Self {
@@ -88,7 +90,7 @@ pub async fn kill(
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
     let chaos = admitted(&request, &state)?;
-    let body = body::read(payload, MAX_MATRIX_BYTES).await?;
+    let body = body::read(payload, MAX_KILL_BYTES).await?;
     let kill: Kill = match body.is_empty() {
         true => Kill::default(),
         false => parse(&body)?,

@@ -7,14 +7,18 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::MAX_TEXT_BYTES;
 use super::gryadka::refuse;
 use super::{ApiError, ClientState, Configurations, body};
+use crate::actors::Acceptors;
 use crate::caspaxos::{
-    AcceptorId, Configuration, ConfigurationStep, Epoch, Place, Quorum, ReconfigurationError,
-    UnsafeConfiguration,
+    AcceptorId, Configuration, ConfigurationStep, Epoch, MAX_ACCEPTORS, Place, Quorum,
+    ReconfigurationError, UnsafeConfiguration,
 };
 use crate::config::{HttpUrl, RedisAddress, parse_acceptor_id};
+
+/// The largest body of `POST /configuration`: two lists of [`MAX_ACCEPTORS`], each
+/// with its name and a host name of 253 bytes.
+const MAX_BYTES: usize = 128 << 10;
 
 /// `GET /configuration`.
 pub async fn read(state: web::Data<ClientState>) -> HttpResponse {
@@ -124,6 +128,28 @@ impl PostedNode {
     }
 }
 
+/// That a place of the caller's is one that the node knows by itself. It must not be
+/// made to connect to others: what it reaches, the caller may not.
+pub(super) fn check_known(
+    acceptors: &Acceptors,
+    id: &AcceptorId,
+    place: &Place,
+) -> Result<(), HttpResponse> {
+    if acceptors.known_places().iter().any(|known| is_same_place(known, place)) {
+        return Ok(());
+    }
+    let place = match place {
+        Place::Peer { url } => url.clone(),
+        Place::Redis { host, port, .. } => format!("redis {host}:{port}"),
+    };
+    let why = format!(
+        "{place}, where acceptor {id} is said to be, is not known here: neither the \
+         configurations since this node started nor the peers of its deployment file have it; add \
+         the acceptor by POST /configuration on the admin listener (gryadkactl acceptors grow)"
+    );
+    Err(refuse(StatusCode::FORBIDDEN, "UnknownPlace", why))
+}
+
 fn is_same_place(one: &Place, other: &Place) -> bool {
     match (one, other) {
         (Place::Peer { url: one }, Place::Peer { url: other }) => one == other,
@@ -136,12 +162,30 @@ fn is_same_place(one: &Place, other: &Place) -> bool {
     }
 }
 
-/// `POST /configuration`: a step from the version that was read.
+/// `POST /configuration` of the admin listener: a step from the version that was
+/// read. An acceptor that comes may be anywhere.
 pub async fn change(
     payload: web::Payload,
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    make_step(payload, &state, |_, _, _| Ok(())).await
+}
+
+/// `POST /configuration` of the client listener. An acceptor that comes is where the
+/// node knows one.
+pub async fn change_among_known(
+    payload: web::Payload,
+    state: web::Data<ClientState>,
+) -> Result<HttpResponse, ApiError> {
+    make_step(payload, &state, check_known).await
+}
+
+async fn make_step(
+    payload: web::Payload,
+    state: &ClientState,
+    check: impl Fn(&Acceptors, &AcceptorId, &Place) -> Result<(), HttpResponse>,
+) -> Result<HttpResponse, ApiError> {
+    let body = body::read(payload, MAX_BYTES).await?;
     let Configurations::Acceptors(acceptors) = &state.configuration else {
         let why = "the members of a Raft cluster change by POST /ID and DELETE /ID";
         return Ok(refuse(StatusCode::BAD_REQUEST, "BadRequest", why));
@@ -158,6 +202,11 @@ pub async fn change(
         Ok(step) => step,
         Err(why) => return malformed(&why),
     };
+    if let Some(refused) =
+        step.places.iter().find_map(|(id, place)| check(acceptors, id, place).err())
+    {
+        return Ok(refused);
+    }
     Ok(match acceptors.reconfigure(step).await {
         Ok(_) => HttpResponse::Ok().json(describe(&acceptors.configuration())),
         Err(error) => {
@@ -170,6 +219,9 @@ pub async fn change(
 fn step(posted: Posted, known: &Configuration) -> Result<ConfigurationStep, String> {
     let mut places = BTreeMap::new();
     let mut quorum = |posted: PostedQuorum| {
+        if posted.nodes.len() > MAX_ACCEPTORS {
+            return Err(format!("a list has {MAX_ACCEPTORS} nodes at most"));
+        }
         let mut acceptors = Vec::with_capacity(posted.nodes.len());
         for node in posted.nodes {
             let (id, place) = node.resolve(&known.places)?;

@@ -17,6 +17,16 @@ pub enum ApiError {
     /// Not here, or not for who asks.
     #[error("{0}")]
     Forbidden(String),
+    /// The host under which the node was reached is not one that it has.
+    #[error(
+        "Host {0:?}: this listener is on a loopback address and answers under an IP address or a \
+         name without a dot alone, so that no web page reaches it under a name of its own; use \
+         http://127.0.0.1:PORT, or have the proxy before it set Host to that"
+    )]
+    Misdirected(String),
+    /// The body is not said to be what the resource takes.
+    #[error("send the body as {0} (curl -H 'Content-Type: {0}')")]
+    MediaType(&'static str),
     /// There is no such resource.
     #[error("{0}")]
     NotFound(String),
@@ -29,6 +39,17 @@ pub enum ApiError {
     /// A key, a value or a body beyond its bound.
     #[error("{0}")]
     TooLarge(String),
+    /// A body that costs more to read than it holds.
+    #[error(
+        "the body came in {pieces} pieces for {length} bytes; send larger chunks, of some hundred \
+         bytes at least"
+    )]
+    TooFragmented {
+        /// How many pieces.
+        pieces: usize,
+        /// How many bytes.
+        length: usize,
+    },
     /// The body did not come in time.
     #[error("the body did not arrive within {0} s")]
     TooSlow(u64),
@@ -50,10 +71,13 @@ impl ApiError {
             ApiError::Refused(Refusal::TooLarge(_) | Refusal::IdReused | Refusal::Superseded)
             | ApiError::Malformed(_)
             | ApiError::Forbidden(_)
+            | ApiError::Misdirected(_)
+            | ApiError::MediaType(_)
             | ApiError::NotFound(_)
             | ApiError::Conflict(_)
             | ApiError::MethodNotAllowed(_)
             | ApiError::TooLarge(_)
+            | ApiError::TooFragmented { .. }
             | ApiError::TooSlow(_) => None,
         }
     }
@@ -67,6 +91,7 @@ impl ApiError {
             }
             // What is left of the body is not read: the connection must end.
             ApiError::TooLarge(_)
+            | ApiError::TooFragmented { .. }
             | ApiError::TooSlow(_)
             | ApiError::TooManyConnections(_)
             // Nor should a client ask again on a connection that ends.
@@ -75,6 +100,8 @@ impl ApiError {
             }
             ApiError::NotFound(_)
             | ApiError::Forbidden(_)
+            | ApiError::Misdirected(_)
+            | ApiError::MediaType(_)
             | ApiError::Conflict(_)
             | ApiError::Malformed(_)
             | ApiError::Refused(_) => {}
@@ -117,8 +144,10 @@ impl From<BadRequestId> for ApiError {
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
-            ApiError::Malformed(_) => StatusCode::BAD_REQUEST,
+            ApiError::Malformed(_) | ApiError::TooFragmented { .. } => StatusCode::BAD_REQUEST,
             ApiError::Forbidden(_) => StatusCode::FORBIDDEN,
+            ApiError::Misdirected(_) => StatusCode::MISDIRECTED_REQUEST,
+            ApiError::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ApiError::NotFound(_) => StatusCode::NOT_FOUND,
             ApiError::Conflict(_) => StatusCode::CONFLICT,
             ApiError::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,

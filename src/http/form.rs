@@ -5,6 +5,10 @@ use bytes::Bytes;
 use super::ApiError;
 use super::body::percent_decode;
 
+/// The most parameters of a request. The API knows some fifteen; a body has room for
+/// a million, each of which takes a hundred bytes.
+const MAX_PARAMETERS: usize = 100;
+
 /// The parameters of a request. Those of the body come first, and the first
 /// one of a name counts, as in etcd.
 #[derive(Debug, Default)]
@@ -14,6 +18,9 @@ impl Form {
     /// Parses a form body and a query.
     pub fn parse(body: &str, query: &str) -> Result<Form, ApiError> {
         let pairs = body.split('&').chain(query.split('&')).filter(|pair| !pair.is_empty());
+        if pairs.clone().nth(MAX_PARAMETERS).is_some() {
+            return Err(ApiError::Malformed(format!("more than {MAX_PARAMETERS} parameters")));
+        }
         pairs.map(parse_pair).collect::<Result<_, _>>().map(Form)
     }
 
@@ -45,5 +52,8 @@ mod tests {
         assert_eq!(form.text("prevExist"), "true");
         assert_eq!((form.get("x").unwrap().len(), form.get("y")), (0, None));
         assert!(Form::parse("value=%z", "").is_err());
+        let many = "a=1&".repeat(MAX_PARAMETERS - 1);
+        assert!(Form::parse(&many, "value=1").is_ok());
+        assert!(Form::parse(&many, "value=1&x").is_err());
     }
 }

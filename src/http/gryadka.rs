@@ -11,11 +11,14 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::body::MAX_TEXT_BYTES;
+use super::body::MAX_JSON_BYTES;
 use super::idempotency::request_id;
 use super::{ApiError, ClientState, body};
 use crate::kv::Refusal;
 use crate::kv::{Command, Record, Submission, VersionedJson};
+
+/// The largest body of `POST /register-change`; a function's text is refused anyway.
+const MAX_FUNCTION_BYTES: usize = 64 << 10;
 
 const CHANGES: [&str; 3] = ["read", "write", "id"];
 
@@ -56,7 +59,7 @@ pub async fn change(
     payload: web::Payload,
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
-    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let body = body::read(payload, MAX_JSON_BYTES).await?;
     let change: Change = match serde_json::from_slice(&body) {
         Ok(change) => change,
         Err(error) => return Ok(malformed(&error)),
@@ -126,7 +129,7 @@ fn render(record: &Record, absent: &str) -> String {
 
 /// `POST /register-change {"name", "body"}`.
 pub async fn register_change(payload: web::Payload) -> Result<HttpResponse, ApiError> {
-    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let body = body::read(payload, MAX_FUNCTION_BYTES).await?;
     let change: RegisterChange = match serde_json::from_slice(&body) {
         Ok(change) => change,
         Err(error) => return Ok(malformed(&error)),

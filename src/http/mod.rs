@@ -11,29 +11,38 @@ mod debug;
 mod error;
 mod form;
 mod gryadka;
+mod guard;
 mod health;
 mod idempotency;
 mod indices;
 mod members;
 mod peer;
+mod portions;
 mod raw;
 mod replica;
 mod sending;
+mod turns;
 mod v2;
 mod v2_answer;
 
 use std::time::Duration;
 
-use actix_web::{FromRequest, Handler, Responder, web};
+use actix_web::guard::fn_guard;
+use actix_web::{FromRequest, Handler, HttpRequest, Responder, web};
 use serde::Serialize;
 
 pub use connections::Connections;
 pub use error::ApiError;
+pub use guard::Guard;
 pub use peer::PeerState;
+pub use portions::{Activity, Portions};
 
 use crate::actors::{Acceptors, Chaos, Service};
 use crate::identity::OwnCluster;
 use crate::kv::Consistency;
+use crate::transport::{BATCH_CONTENT_TYPE, BATCH_PATH};
+
+const JSON: &str = "application/json";
 
 /// How long a client may take nothing of an answer before its connection ends.
 pub const SEND_PATIENCE: Duration = Duration::from_secs(30);
@@ -87,7 +96,7 @@ pub fn client_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/metrics").to(not_here::<()>))
         .service(writable("/change", gryadka::change))
         .service(writable("/register-change", gryadka::register_change))
-        .service(configuration_resource())
+        .service(configuration_resource(configuration::change_among_known))
         .service(readable("/health", health::health))
         .service(readable("/readyz", health::health))
         .service(readable("/livez", health::live))
@@ -115,41 +124,51 @@ where
     web::resource(path)
         .route(web::get().to(handler.clone()))
         .route(web::head().to(handler))
-        .default_service(web::to(|| async {
-            Err::<(), _>(ApiError::MethodNotAllowed("GET, HEAD"))
-        }))
+        .default_service(otherwise("GET, HEAD", JSON))
 }
 
-/// A resource that takes POST, and nothing else.
+/// A resource that takes POST of JSON, and nothing else.
 fn writable<F, Args>(path: &str, handler: F) -> actix_web::Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    web::resource(path).route(web::post().to(handler)).default_service(to_post())
+    web::resource(path)
+        .route(web::post().guard(fn_guard(guard::is_json)).to(handler))
+        .default_service(otherwise("POST", JSON))
 }
 
-fn configuration_resource() -> actix_web::Resource {
+fn configuration_resource<F, Args>(change: F) -> actix_web::Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
     web::resource("/configuration")
         .route(web::get().to(configuration::read))
         .route(web::head().to(configuration::read))
-        .route(web::post().to(configuration::change))
-        .default_service(web::to(|| async {
-            Err::<(), _>(ApiError::MethodNotAllowed("GET, HEAD, POST"))
-        }))
+        .route(web::post().guard(fn_guard(guard::is_json)).to(change))
+        .default_service(otherwise("GET, HEAD, POST", JSON))
 }
 
 fn chaos_resource() -> actix_web::Resource {
     web::resource("/chaos")
         .route(web::get().to(chaos::read))
-        .route(web::put().to(chaos::install))
-        .default_service(web::to(|| async { Err::<(), _>(ApiError::MethodNotAllowed("GET, PUT")) }))
+        .route(web::put().guard(fn_guard(guard::is_json)).to(chaos::install))
+        .default_service(otherwise("GET, PUT", JSON))
 }
 
-/// What a resource that takes only POST says to other methods.
-fn to_post() -> actix_web::Route {
-    web::to(|| async { Err::<(), _>(ApiError::MethodNotAllowed("POST")) })
+/// What a resource says to a request that none of its routes takes: of another
+/// method, or with a body that is not said to be what it wants.
+fn otherwise(allowed: &'static str, content_type: &'static str) -> actix_web::Route {
+    web::to(move |request: HttpRequest| async move {
+        let is_allowed = allowed.split(", ").any(|method| method == request.method().as_str());
+        Err::<(), _>(match is_allowed {
+            true => ApiError::MediaType(content_type),
+            false => ApiError::MethodNotAllowed(allowed),
+        })
+    })
 }
 
 async fn not_here<T>() -> Result<T, ApiError> {
@@ -158,14 +177,15 @@ async fn not_here<T>() -> Result<T, ApiError> {
 
 /// The routes of the peer listener.
 pub fn peer_routes(config: &mut web::ServiceConfig) {
-    let batch = web::resource(crate::transport::BATCH_PATH);
-    config.service(batch.route(web::post().to(peer::batch)).default_service(to_post()));
+    let batch = web::resource(BATCH_PATH);
+    let batch = batch.route(web::post().guard(fn_guard(guard::is_batch)).to(peer::batch));
+    config.service(batch.default_service(otherwise("POST", BATCH_CONTENT_TYPE)));
 }
 
 /// The routes of the admin listener.
 pub fn admin_routes(config: &mut web::ServiceConfig) {
     config
-        .service(configuration_resource())
+        .service(configuration_resource(configuration::change))
         .service(readable("/acceptors", acceptors::all))
         .service(readable("/acceptors/{id}/keys", acceptors::keys))
         .service(writable("/acceptors/status", acceptors::status))

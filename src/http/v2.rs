@@ -10,7 +10,7 @@ use actix_web::http::Method;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::body::{self, MAX_TEXT_BYTES};
+use super::body::{self, MAX_FORM_BYTES};
 use super::form::Form;
 use super::idempotency::request_id;
 use super::v2_answer::{Answerer, EtcdError, Listing};
@@ -111,7 +111,7 @@ async fn read_form(request: &HttpRequest, payload: web::Payload) -> Result<Form,
     let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
     let is_form = *request.method() == Method::PUT
         && media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    let body = body::read(payload, MAX_TEXT_BYTES).await?;
+    let body = body::read(payload, MAX_FORM_BYTES).await?;
     let body = if is_form { body } else { Default::default() };
     let bad_form = |cause: String| EtcdError::Invalid { code: 210, cause };
     let body = std::str::from_utf8(&body).map_err(|_| bad_form("the form is not UTF-8".into()))?;

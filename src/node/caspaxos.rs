@@ -85,6 +85,7 @@ pub fn start_proposer(
     // Where it has none of its own, any will do, not the same for all proposers.
     let any = || configuration.prepare.acceptors.choose(&mut rand::rng()).cloned();
     let nearest = own.as_ref().map(|(id, _)| id.clone()).or_else(any);
+    let founding_places: Vec<Place> = founding.places.values().cloned().collect();
     let links = Links {
         cluster: deployment.cluster.clone(),
         node: deployment.node.clone(),
@@ -119,7 +120,9 @@ pub fn start_proposer(
     let service = Service::new(Shards::of(&shards), first.recipient());
     let overtaken = Shards::of(&shards);
     let cluster = view.cluster().clone();
-    let acceptors = Acceptors::new(shards, view, service.clone());
+    let peers = deployment.peers.values().map(|url| Place::Peer { url: url.to_string() });
+    let deployed = peers.chain(founding_places).collect();
+    let acceptors = Acceptors::new(shards, view, service.clone(), deployed);
     let status = acceptors.collector().clone();
     actix::spawn(Collector::new(acceptors.clone(), proposer.collection, status).run());
     Ok(Running { service, acceptors, cluster, overtaken, arbiters })

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::{ConnectionType, HttpService};
 use actix_service::map_config;
 use actix_web::dev::{AppConfig, Service, ServiceFactory};
-use actix_web::{App, web};
+use actix_web::{App, ResponseError, web};
 use futures::FutureExt;
 use futures::future::Either;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use super::StartError;
 use crate::actors::Chaos;
 use crate::config::{Deployment, Listen};
-use crate::http::{self, ClientState, Connections, PeerState};
+use crate::http::{self, Activity, ClientState, Connections, Guard, PeerState, Portions};
 
 /// How long a client may take to send the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept open.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How much of its answers the system keeps for a connection before it is sent.
+const UNSENT_BYTES: u32 = 128 << 10;
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// How long nothing is accepted after an error.
@@ -91,25 +94,46 @@ fn serve(
     let failed = |error| StartError::Listen { listener: name, address, error };
     let listener = bind(address).map_err(failed)?;
     let connections = Connections::default();
+    let guard = Guard::new(address);
     let app = App::new()
-        .wrap_fn(|request, service| match Connections::check(request.request()) {
-            Ok(()) => Either::Left(service.call(request)),
-            Err(error) => Either::Right(futures::future::err(error.into())),
+        .wrap_fn(move |mut request, service| {
+            let activity = request.conn_data::<Rc<Activity>>().expect("each has one").clone();
+            activity.begin(&mut request);
+            let offers_upgrade = request.head().upgrade();
+            let admitted = Connections::check(request.request());
+            let answer = match admitted.and_then(|()| guard.check(request.head())) {
+                Ok(()) => Either::Left(service.call(request)),
+                Err(error) => {
+                    let answer = request.into_response(error.error_response());
+                    Either::Right(futures::future::ok(answer))
+                }
+            };
+            answer.map(move |mut answer| {
+                let head = answer.as_mut().ok().map(|answer| answer.response_mut().head_mut());
+                let is_last = head.is_none_or(|head| {
+                    // The HTTP server closes the connection behind an answer to who offers to
+                    // change the protocol; it must say so.
+                    if offers_upgrade || activity.leaves_body() {
+                        head.set_connection_type(ConnectionType::Close);
+                    }
+                    head.connection_type() == ConnectionType::Close
+                });
+                activity.end(is_last);
+                answer
+            })
         })
         .configure(&routes);
     let server = HttpService::build()
-        .on_connect_ext(move |stream: &TcpStream, extensions| {
-            limit_sending(stream);
-            extensions.insert(chaos.note_client(stream));
+        .on_connect_ext(move |stream: &Portions, extensions| {
+            extensions.insert(chaos.note_client(stream.tcp()));
+            extensions.insert(stream.activity());
             connections.note(extensions);
         })
         .client_request_timeout(HEAD_PATIENCE)
         .client_disconnect_timeout(DISCONNECT_PATIENCE)
         .keep_alive(KEEP_ALIVE)
-        .tcp_nodelay(true)
         .local_addr(address)
-        .h1(map_config(app, |()| AppConfig::default()))
-        .tcp();
+        .h1(map_config(app, |()| AppConfig::default()));
     Ok(Listener(actix::spawn(async move {
         let server = server.new_service(()).await.expect("the routes are fixed");
         accept(name, listener, server).await;
@@ -127,7 +151,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 async fn accept(
     name: &str,
     listener: TcpListener,
-    server: impl Service<TcpStream, Future: 'static>,
+    server: impl Service<(Portions, Option<SocketAddr>), Future: 'static>,
 ) {
     let mut connections = JoinSet::new();
     loop {
@@ -135,8 +159,9 @@ async fn accept(
             accepted = listener.accept() => match accepted {
                 // More than well beyond the cap are not even told so.
                 Ok(_) if connections.len() >= 2 * Connections::CAP => {}
-                Ok((stream, _)) => {
-                    let connection = server.call(stream);
+                Ok((stream, peer)) => {
+                    prepare(&stream);
+                    let connection = server.call((Portions::new(stream), Some(peer)));
                     connections.spawn_local(connection.map(|_| ()));
                 }
                 // Of that connection, or of the process: then others have to end.
@@ -150,10 +175,15 @@ async fn accept(
     }
 }
 
-/// Lets the system end a connection whose other side takes nothing more.
-fn limit_sending(stream: &TcpStream) {
+/// Has the system send each answer at once, and end a connection whose other side
+/// takes nothing more.
+fn prepare(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
-    if let Err(error) = socket.set_tcp_user_timeout(Some(http::SEND_PATIENCE)) {
-        log::debug!("a connection without a time-out for sending: {error}");
+    let prepared = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(http::SEND_PATIENCE)))
+        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT_BYTES));
+    if let Err(error) = prepared {
+        log::debug!("a connection without its options: {error}");
     }
 }

@@ -44,6 +44,10 @@ pub const MAX_REPLY_BYTES: usize = 64 << 20;
 /// The path of the peer listener that takes batches.
 pub const BATCH_PATH: &str = "/peer/v1/batch";
 
+/// The content type of a batch. No web page can have a browser send it to a node,
+/// which would have to permit it first.
+pub const BATCH_CONTENT_TYPE: &str = "application/x-gryadka-batch";
+
 /// Calls from one node to another.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Batch {

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use gryadka::config::{Cluster as ClusterFile, write_deployment};
+use gryadka::identity::ClusterId;
 use gryadka::perseus::IndexOrder;
 use tempfile::TempDir;
 
@@ -267,6 +268,12 @@ impl Cluster {
     /// The client listeners of all nodes.
     pub fn urls(&self) -> Vec<String> {
         (0..self.names.len()).map(|index| self.url(index)).collect()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ClusterId {
+        let version = get(&format!("{}/version", self.url(0))).json();
+        version["clusterId"].as_str().expect("it is known").parse().expect("an id")
     }
 
     pub fn admin_url(&self, index: usize) -> String {
