@@ -109,10 +109,19 @@ impl Control {
             Next::Rescan => self.rescan_and_settle(lists, &up, pace).await?,
             Next::Step(step) => {
                 // Also when the old one goes first, the new one must be there.
-                if let Some(new) = operation.newcomer().filter(|new| !lists.has(new)) {
+                let newcomer = operation.newcomer().filter(|new| !lists.has(new));
+                if let Some(new) = newcomer {
                     self.check_newcomer(proposer, new).await?;
                 }
-                self.make(proposer, lists, &step, false, &describe(lists, &step)).await?;
+                let made = self.make(proposer, lists, &step, false, &describe(lists, &step)).await;
+                made.map_err(|error| match (error, newcomer) {
+                    // The step does not say where it looked.
+                    (ControlError::NotNow(why), Some(new)) => {
+                        let place = at(&self.layout.describe(new));
+                        ControlError::NotNow(format!("{why}; {new} is said to be at {place}"))
+                    }
+                    (error, _) => error,
+                })?;
             }
         }
         Ok(false)

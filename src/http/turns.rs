@@ -2,16 +2,13 @@
 //!
 //! A command is handed on from task to task, and waits at each for all that are in
 //! the queue before it. Some hundred connections that are always in the queue would
-//! make it wait for all of them each time; so they wait here, and few of them at a
-//! time go on.
+//! make it wait for all of them each time; so they wait here, and one of them goes
+//! on each time that the event loop comes round.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
-
-/// How many connections go on at a time.
-const AT_ONCE: usize = 4;
 
 thread_local! {
     static WAITING: RefCell<VecDeque<(Rc<Cell<bool>>, Waker)>> = RefCell::default();
@@ -31,19 +28,15 @@ pub fn wait_for_turn(waits: &Rc<Cell<bool>>, waker: &Waker) {
     }
 }
 
-/// Lets some go on each time that the event loop comes round, until none waits.
+/// Lets one after the other go on, until none waits.
 async fn let_on() {
     loop {
         tokio::task::yield_now().await;
-        let (next, is_empty) = WAITING.with_borrow_mut(|waiting| {
-            let count = waiting.len().min(AT_ONCE);
-            let next: Vec<_> = waiting.drain(..count).collect();
-            (next, waiting.is_empty())
-        });
-        for (waits, waker) in next {
-            waits.set(false);
-            waker.wake();
-        }
+        let (next, is_empty) =
+            WAITING.with_borrow_mut(|waiting| (waiting.pop_front(), waiting.is_empty()));
+        let (waits, waker) = next.expect("it ends when none waits");
+        waits.set(false);
+        waker.wake();
         if is_empty {
             return;
         }
