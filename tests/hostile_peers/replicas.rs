@@ -1,301 +1,18 @@
-//! What callers are answered that must not be served, for every kind of message;
-//! and that nothing durable changes for them.
+//! Every kind of call to a replica.
 
-mod support;
-
-use std::fmt::Debug;
-
-use gryadka::caspaxos::{
-    AcceptorId, Age, Ballot, Call as AcceptorCall, Configuration, Epoch, Fence, Floor, ListKind,
-    ListRequest, MAX_LEAP, Reply as AcceptorReply, Request, Value,
-};
 use gryadka::identity::{ClusterId, Nonce};
-use gryadka::kv::{Command, Key, Record};
+use gryadka::kv::Command;
 use gryadka::raft::{
     Call, Entry, LogId, MemberChange, Message, Profile, Publication, Reply, SnapshotChunk,
     SnapshotMeta, Store, Vote,
 };
-use gryadka::store::{
-    AcceptorStore, Disk, EmbeddedStore, FjallDisk, Identity, ReplicaIdentity, open_database,
-};
-use gryadka::transport::{Batch, BatchCalls, BatchReplies, Passed, decode, encode};
+use gryadka::store::{Disk, FjallDisk, ReplicaIdentity, open_database};
+use gryadka::transport::{BatchCalls, BatchReplies};
 use openraft::EntryPayload;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
-use support::{Cluster, Protocol, get, put, request, wait_until};
 
-fn cluster_id(cluster: &Cluster) -> ClusterId {
-    let version = get(&format!("{}/version", cluster.url(0))).json();
-    version["clusterId"].as_str().unwrap().parse().unwrap()
-}
-
-const OTHER: Option<ClusterId> = ClusterId::new(0xbad);
-
-fn key() -> Key {
-    Key::try_from("k").unwrap()
-}
-
-/// Sends calls to a node; the replies that came.
-fn post(cluster: &Cluster, index: usize, calls: BatchCalls) -> BatchReplies {
-    let url = format!("http://{}:{}/peer/v1/batch", cluster.address, 8101 + index);
-    let batch = Batch { cluster: "test".into(), sender: "x".into(), patience_ms: 10_000, calls };
-    let body = encode(&batch);
-    let answer = request("POST", &url, Some(("application/octet-stream", &body))).unwrap();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    decode(&answer.body).expect("replies")
-}
-
-fn arrived<Reply: Debug>(replies: Vec<Passed<Reply>>) -> Vec<Reply> {
-    let now = |passed| match passed {
-        Passed::Now(reply) => reply,
-        other => panic!("{other:?}"),
-    };
-    replies.into_iter().map(now).collect()
-}
-
-/// The cluster serves writes at every node.
-fn assert_serves(cluster: &Cluster) {
-    for (index, url) in cluster.urls().iter().enumerate() {
-        let value = format!("written at {index}");
-        wait_until("it serves", || put(&format!("{url}/after"), value.as_bytes()).status == 204);
-        assert_eq!(get(&format!("{url}/after")).text(), value);
-    }
-}
-
-/// Stops a node as an operator does.
-fn stop(cluster: &mut Cluster, index: usize) {
-    cluster.node(index).signal("TERM");
-    cluster.node(index).wait();
-    assert!(!cluster.node(index).log().contains("panicked"), "{}", cluster.node(index).log());
-    cluster.nodes[index] = None;
-}
-
-// CASPaxos
-
-fn ballot(counter: u64) -> Ballot {
-    Ballot { counter, proposer: "p9".parse().unwrap(), ..Ballot::ZERO }
-}
-
-fn value(index: u64) -> Value {
-    let record = Record { value: Some("stranger".into()), created_index: 1, modified_index: index };
-    Value { record, ..Value::default() }
-}
-
-fn configuration(epoch: u64) -> Configuration {
-    Configuration::uniform(Epoch(epoch), &["a1".into(), "a2".into(), "a3".into()], 2, 2)
-}
-
-fn fence(epoch: u64) -> Fence {
-    let configuration = Some(configuration(epoch));
-    Fence { epoch: Epoch(epoch), configuration, ..Fence::default() }
-}
-
-/// One request of each kind.
-fn requests() -> Vec<Request> {
-    let (prefix, after, limit_bytes) = (String::new(), None, u32::MAX);
-    let list = ListRequest { kind: ListKind::Accepted, prefix, after, limit_bytes };
-    let first = Request::Prepare { key: key(), ballot: ballot(1 << 20) };
-    let mut all = vec![first.clone()];
-    loop {
-        // A new kind is put in here.
-        let next = match all.last().unwrap_or(&first) {
-            Request::Prepare { .. } => {
-                let (ballot, next) = (ballot(1 << 20), ballot(1 << 20));
-                Request::Accept { key: key(), ballot, value: value(9), next }
-            }
-            Request::Accept { .. } => Request::Read { key: key() },
-            Request::Read { .. } => Request::List(list.clone()),
-            Request::List(_) => Request::Raise { fence: fence(CURRENT + 1) },
-            Request::Raise { .. } => {
-                Request::Enrol { fence: fence(CURRENT + 1), counter: 0, is_founding: true }
-            }
-            Request::Enrol { .. } => {
-                Request::Remove { key: key(), accepted: ballot(1), floor: u64::MAX }
-            }
-            Request::Remove { .. } => Request::Wipe,
-            Request::Wipe => Request::Status,
-            Request::Status => return all,
-        };
-        all.push(next);
-    }
-}
-
-/// The epoch that the acceptors stand at.
-const CURRENT: u64 = 2;
-
-/// How an acceptor answers whom it does not serve.
-#[derive(Clone, Copy, PartialEq, Debug)]
-enum Refused {
-    OtherCluster,
-    Fenced,
-    Behind,
-    TooHigh,
-    /// Anybody may know it.
-    Status,
-}
-
-fn kind(reply: &AcceptorReply) -> Option<Refused> {
-    match reply {
-        AcceptorReply::OtherCluster { .. } => Some(Refused::OtherCluster),
-        AcceptorReply::Fenced(_) => Some(Refused::Fenced),
-        AcceptorReply::Behind => Some(Refused::Behind),
-        AcceptorReply::TooHigh => Some(Refused::TooHigh),
-        AcceptorReply::Status(_) => Some(Refused::Status),
-        AcceptorReply::Prepared { .. }
-        | AcceptorReply::Accepted
-        | AcceptorReply::Conflict { .. }
-        | AcceptorReply::WasRead { .. }
-        | AcceptorReply::Listed(_)
-        | AcceptorReply::Raised { .. }
-        | AcceptorReply::NotEnrolled
-        | AcceptorReply::NotEmpty
-        | AcceptorReply::Removed { .. }
-        | AcceptorReply::Wiped => None,
-    }
-}
-
-/// What is answered to a request from a proposer of no cluster, of another one,
-/// of an epoch that is over, and of one that nobody made.
-fn answers(request: &Request) -> [Refused; 4] {
-    use Refused::{Behind, Fenced, OtherCluster, Status};
-    match request {
-        Request::Prepare { .. }
-        | Request::Accept { .. }
-        | Request::Read { .. }
-        | Request::List(_)
-        | Request::Raise { .. }
-        | Request::Enrol { .. }
-        | Request::Remove { .. }
-        | Request::Wipe => [OtherCluster, OtherCluster, Fenced, Behind],
-        Request::Status => [Status; 4],
-    }
-}
-
-/// The same request with numbers that nobody comes to by counting; none where
-/// there is no number in it.
-fn absurd(request: &Request) -> Vec<Request> {
-    let raised = |change: fn(&mut Fence)| {
-        let mut fence = fence(CURRENT);
-        change(&mut fence);
-        fence
-    };
-    let fences = [
-        raised(|fence| fence.age = Age(u64::MAX)),
-        raised(|fence| fence.floor = Floor { counter: u64::MAX, index: 0 }),
-        raised(|fence| fence.floor = Floor { counter: 0, index: u64::MAX }),
-        fence(u64::MAX),
-        Fence {
-            configuration: Some(Configuration { prepare: none(), ..configuration(3) }),
-            ..fence(3)
-        },
-    ];
-    let far = [MAX_LEAP * 2, (1 << 62) - 1, u64::MAX];
-    match request {
-        Request::Prepare { .. } => {
-            far.map(|counter| Request::Prepare { key: key(), ballot: ballot(counter) }).into()
-        }
-        Request::Accept { .. } => {
-            let accept = |counter, next| {
-                let (ballot, next) = (ballot(counter), ballot(next));
-                Request::Accept { key: key(), ballot, value: value(9), next }
-            };
-            far.iter().flat_map(|far| [accept(*far, 1), accept(1, *far)]).collect()
-        }
-        Request::Raise { .. } => fences.map(|fence| Request::Raise { fence }).into(),
-        Request::Enrol { .. } => {
-            let enrol = |fence| Request::Enrol { fence, counter: 0, is_founding: true };
-            fences.map(enrol).into()
-        }
-        Request::Read { .. }
-        | Request::List(_)
-        | Request::Remove { .. }
-        | Request::Wipe
-        | Request::Status => Vec::new(),
-    }
-}
-
-fn none() -> gryadka::caspaxos::Quorum {
-    gryadka::caspaxos::Quorum { acceptors: Vec::new(), size: 0 }
-}
-
-/// All that an acceptor keeps, while its node is down.
-fn acceptor_on_disk(cluster: &Cluster) -> Vec<AcceptorReply> {
-    let directory = cluster.dir.path().join("data/p1/store");
-    let identity = Identity { cluster: "test".into(), acceptor: "a1".into() };
-    let mut store = EmbeddedStore::open(&directory, identity).expect("the store opens");
-    let mut ask = |cluster, epoch, age, request| {
-        store.serve(&[AcceptorCall { cluster, epoch, age, request }]).expect("it serves").remove(0)
-    };
-    let status = ask(None, Epoch(0), Age(0), Request::Status);
-    let AcceptorReply::Status(ref it) = status else { panic!("{status:?}") };
-    let (cluster, epoch, age) = (it.cluster, it.fence.epoch, it.fence.age);
-    let mut found = vec![status];
-    for kind in [ListKind::Accepted, ListKind::Dead] {
-        let (prefix, after, limit_bytes) = (String::new(), None, u32::MAX);
-        let list = ListRequest { kind, prefix, after, limit_bytes };
-        let reply = ask(cluster, epoch, age, Request::List(list));
-        assert!(matches!(reply, AcceptorReply::Listed(_)), "{reply:?}");
-        found.push(reply);
-    }
-    // How far its ballots have come: the next one is asked for and refused.
-    found.push(ask(cluster, epoch, age, Request::Prepare { key: key(), ballot: Ballot::ZERO }));
-    found
-}
-
-fn ask_acceptor(cluster: &Cluster, index: usize, calls: Vec<AcceptorCall>) -> Vec<AcceptorReply> {
-    let to = AcceptorId::from(format!("a{}", index + 1).as_str());
-    match post(cluster, index, BatchCalls::Acceptor { to, calls }) {
-        BatchReplies::Acceptor(replies) => arrived(replies),
-        BatchReplies::Replica(_) => panic!("a replica answered"),
-    }
-}
-
-#[test]
-fn acceptors_turn_away_whom_they_do_not_serve_and_keep_what_they_had() {
-    let mut cluster = Cluster::start(Protocol::Caspaxos, 3);
-    assert_eq!(put(&format!("{}/k", cluster.url(0)), b"kept").status, 204);
-    let ours = Some(cluster_id(&cluster));
-    let call = |cluster, epoch, request| AcceptorCall {
-        cluster,
-        epoch: Epoch(epoch),
-        age: Age(0),
-        request,
-    };
-    // Whoever works under the first epoch is a proposer of the past from here on.
-    for index in 0..3 {
-        let raise = Request::Raise { fence: fence(CURRENT) };
-        let replies = ask_acceptor(&cluster, index, vec![call(ours, CURRENT, raise)]);
-        assert!(matches!(replies[..], [AcceptorReply::Raised { .. }]), "{replies:?}");
-    }
-    assert_serves(&cluster);
-    stop(&mut cluster, 0);
-    let before = acceptor_on_disk(&cluster);
-    cluster.launch(0);
-    cluster.wait_ready(0);
-    let mut rows = Vec::new();
-    for request in requests() {
-        let callers = [(None, CURRENT), (OTHER, CURRENT), (ours, 1), (ours, 99)];
-        for ((cluster, epoch), expected) in callers.into_iter().zip(answers(&request)) {
-            rows.push((call(cluster, epoch, request.clone()), expected));
-        }
-        let absurd = absurd(&request).into_iter();
-        rows.extend(absurd.map(|request| (call(ours, CURRENT, request), Refused::TooHigh)));
-    }
-    let calls: Vec<AcceptorCall> = rows.iter().map(|(call, _)| call.clone()).collect();
-    let replies = ask_acceptor(&cluster, 0, calls);
-    assert_eq!(replies.len(), rows.len());
-    for ((call, expected), reply) in rows.iter().zip(&replies) {
-        assert_eq!(kind(reply), Some(*expected), "{call:?}: {reply:?}");
-    }
-    println!("{} calls", rows.len());
-    stop(&mut cluster, 0);
-    assert_eq!(acceptor_on_disk(&cluster), before);
-    cluster.launch(0);
-    cluster.wait_ready(0);
-    assert_eq!(get(&format!("{}/k", cluster.url(0))).text(), "kept");
-    assert_serves(&cluster);
-}
-
-// Raft
+use super::support::{Cluster, Protocol, get, put, request, wait_until};
+use super::{OTHER, arrived, assert_serves, cluster_id, key, post, stop};
 
 /// The sender of a message.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -372,7 +89,8 @@ fn calls(from: u64, to: u64, term: u64, index: u64) -> Vec<Call> {
             Call::Publish(_) => Call::Identify,
             Call::Identify => Call::Join(publication.clone()),
             Call::Join(_) => Call::Hello,
-            Call::Hello => return all,
+            Call::Hello => Call::Probe,
+            Call::Probe => return all,
         };
         all.push(next);
     }
@@ -392,6 +110,7 @@ fn is_turned_away(call: &Call, sender: Sender, reply: &Reply) -> bool {
             Sender::Removed => matches!(reply, Reply::Removed),
         },
         Call::Hello if sender == Sender::Stranger => matches!(reply, Reply::Noted),
+        Call::Probe if sender == Sender::Stranger => matches!(reply, Reply::Probed { .. }),
         Call::Append(_)
         | Call::Vote(_)
         | Call::PreVote(_)
@@ -401,7 +120,8 @@ fn is_turned_away(call: &Call, sender: Sender, reply: &Reply) -> bool {
         | Call::Submit { .. }
         | Call::Change { .. }
         | Call::Publish(_)
-        | Call::Hello => match sender {
+        | Call::Hello
+        | Call::Probe => match sender {
             Sender::Nameless | Sender::Foreign => is_other,
             Sender::Stranger => matches!(reply, Reply::Refused(_)),
             Sender::Removed => matches!(reply, Reply::Removed),
@@ -425,7 +145,8 @@ fn absurd_calls(from: u64, to: u64, known: &Known) -> Vec<Call> {
         | Call::Publish(_)
         | Call::Identify
         | Call::Join(_)
-        | Call::Hello => false,
+        | Call::Hello
+        | Call::Probe => false,
     };
     let of = |term, index| calls(from, to, term, index).into_iter().filter(far);
     let mut absurd: Vec<Call> =
