@@ -180,7 +180,12 @@ impl Standing {
                 true => Some(Reply::Behind),
                 false => call.request.counter().and_then(|counter| self.count(counter)),
             },
-            Request::Wipe | Request::Status => None,
+            // One that belongs to no cluster cannot be told of an epoch.
+            Request::Wipe => {
+                let is_behind = self.cluster.is_some() && call.epoch > self.fence.epoch;
+                is_behind.then_some(Reply::Behind)
+            }
+            Request::Status => None,
         }
     }
 
@@ -342,6 +347,7 @@ mod tests {
             (call(6, 2), Reply::Behind),
             (call(u64::MAX, 2), Reply::Behind),
             (Call { request: prepare(1), ..call(6, 2) }, Reply::Behind),
+            (Call { request: Request::Wipe, ..call(6, 2) }, Reply::Behind),
             (Call { request: prepare(MAX_LEAP + 1), ..call(5, 2) }, Reply::TooHigh),
             (Call { request: prepare(u64::MAX), ..call(5, 2) }, Reply::TooHigh),
             (

@@ -263,12 +263,17 @@ impl<D: Disk> Replica<D> {
         Publication { id, nonce: self.nonce(), profile }
     }
 
-    /// Has the leader note a member.
+    /// Has the leader note a member. Who is none, or not the one that it was, is
+    /// told so without an entry: strangers do not write to the log. What is applied
+    /// here may be old, and then the member asks again.
     pub(super) async fn note(
         &self,
         publication: Publication,
         deadline: Instant,
     ) -> Result<Published, Refusal> {
+        if let Some(refusal) = self.state.members().refusal_of(&publication) {
+            return Ok(refusal);
+        }
         let here = async || self.note_here(publication.clone(), deadline).await;
         let call = |_| Call::Publish(publication.clone());
         let parse = |reply| {
@@ -284,6 +289,9 @@ impl<D: Disk> Replica<D> {
         publication: Publication,
         deadline: Instant,
     ) -> Attempt<Result<Published, Refusal>> {
+        if let Some(refusal) = self.state.members().refusal_of(&publication) {
+            return Attempt::Done(Ok(refusal));
+        }
         match self.append(Request::Publish(publication), deadline).await {
             Attempt::Done(Ok((Response::Published(published), _))) => Attempt::Done(Ok(published)),
             Attempt::Done(Ok(_)) => unreachable!("a publication is answered by what became of it"),

@@ -2,12 +2,13 @@
 //! changed: one message that is taken for the word of a leader of the last term
 //! there is would end all elections.
 
+use openraft::async_runtime::Instant as _;
 use openraft::entry::RaftEntry;
 
 use super::message::{Call, SnapshotChunk};
 use super::replica::Replica;
 use super::store::lock;
-use super::types::{Entry, ReplicaId, Vote};
+use super::types::{Entry, LogId, ReplicaId, Vote};
 use crate::store::Disk;
 
 /// The furthest that a term may be above the one that is known: with an election
@@ -15,22 +16,39 @@ use crate::store::Disk;
 /// leaps needs 4 billion to the end.
 const MAX_TERMS: u64 = 1 << 32;
 
+/// The furthest that an index may be above the last one that is known: at a
+/// million entries a second it takes 12 days to come so far, and nobody has so
+/// much on a disk.
+const MAX_ENTRIES: u64 = 1 << 40;
+
 impl<D: Disk> Replica<D> {
     /// Checks a call before it is served; the error says what is wrong with it.
     pub(super) fn check(&self, from: ReplicaId, call: &Call) -> Result<(), String> {
         match call {
             Call::Append(rpc) => {
                 self.check_vote(from, &rpc.vote)?;
+                self.check_position(rpc.prev_log_id, &rpc.vote)?;
+                self.check_position(rpc.leader_commit, &rpc.vote)?;
                 let mut next = rpc.prev_log_id.map_or(0, |id| id.index.saturating_add(1));
                 for entry in &rpc.entries {
                     check_entry(entry, next, &rpc.vote)?;
+                    self.check_applied(entry)?;
                     next = next.saturating_add(1);
                 }
                 Ok(())
             }
-            Call::Vote(rpc) | Call::PreVote(rpc) => self.check_vote(from, &rpc.vote),
-            Call::TransferLeader(rpc) => self.check_vote(from, rpc.from_leader()),
-            Call::Snapshot(SnapshotChunk { vote, .. }) => self.check_vote(from, vote),
+            Call::Vote(rpc) | Call::PreVote(rpc) => {
+                self.check_vote(from, &rpc.vote)?;
+                self.check_position(rpc.last_log_id, &rpc.vote)
+            }
+            Call::TransferLeader(rpc) => {
+                self.check_vote(from, rpc.from_leader())?;
+                self.check_position(rpc.last_log_id().copied(), rpc.from_leader())
+            }
+            Call::Snapshot(SnapshotChunk { vote, meta, .. }) => {
+                self.check_vote(from, vote)?;
+                self.check_position(meta.last_log_id, vote)
+            }
             Call::Join(publication) | Call::Publish(publication) if publication.id != from => {
                 // Whom a member lets in it passes on to the leader.
                 match (call, self.is_member(from)) {
@@ -68,11 +86,51 @@ impl<D: Disk> Replica<D> {
                 "term {term} of replica {from} is made up: {known} is the last one here"
             ));
         }
-        let is_led = self.lock_led_at().elapsed() < self.settings.election.0;
-        if is_led && self.leader().is_some_and(|leader| leader != from) && !self.is_member(from) {
+        if self.is_led_by_another(from) && !self.is_member(from) {
             return Err(format!("replica {from} is not a member, and there is a leader"));
         }
         Ok(())
+    }
+
+    /// Whether another than `from` leads, and has shown so within an election
+    /// time: this replica by the answers of a quorum, or to this replica.
+    fn is_led_by_another(&self, from: ReplicaId) -> bool {
+        let metrics = self.metrics();
+        let Some(leader) = metrics.current_leader.filter(|leader| *leader != from) else {
+            return false;
+        };
+        let silence = match leader == self.settings.id {
+            true => metrics.last_quorum_acked.map(|acked| acked.into_inner().elapsed()),
+            false => Some(self.lock_led_at().elapsed()),
+        };
+        silence.is_some_and(|silence| silence < self.settings.election.0)
+    }
+
+    /// A position in the log of a sender lies in no later term than its own, and no
+    /// further ahead than logs grow.
+    fn check_position(&self, position: Option<LogId>, vote: &Vote) -> Result<(), String> {
+        let Some(position) = position else { return Ok(()) };
+        let (term, index) = (**position.committed_leader_id(), position.index);
+        if term > vote.leader_id.term {
+            return Err(format!("entry {index} is of term {term}, later than its sender"));
+        }
+        let known = lock(&self.log).last.map_or(0, |last| last.index);
+        match index > known.saturating_add(MAX_ENTRIES) {
+            true => Err(format!("entry {index} is made up: {known} is the last one here")),
+            false => Ok(()),
+        }
+    }
+
+    /// An entry that is applied here is committed and stays what it is (§5.4.3).
+    fn check_applied(&self, entry: &Entry) -> Result<(), String> {
+        let (index, term) = (entry.index(), **entry.log_id().committed_leader_id());
+        let Some(applied) = self.state.summary().applied.last else { return Ok(()) };
+        let last_term = **applied.committed_leader_id();
+        let contradicts = term > last_term || (index == applied.index && term != last_term);
+        match index <= applied.index && contradicts {
+            true => Err(format!("entry {index} of term {term} contradicts what is committed")),
+            false => Ok(()),
+        }
     }
 
     /// Whether it is one, applied or in the log. Where there is no log yet,

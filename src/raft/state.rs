@@ -87,15 +87,22 @@ impl Members {
     /// Notes a member that begins. One that had another nonce before has lost its
     /// data, and with it what it promised and acknowledged.
     pub fn publish(&mut self, publication: &Publication) -> Published {
+        if let Some(refusal) = self.refusal_of(publication) {
+            return refusal;
+        }
         let Publication { id, nonce, profile } = publication;
-        if self.url(*id).is_none() {
-            return Published::NotMember;
-        }
-        if *self.nonces.entry(*id).or_insert(*nonce) != *nonce {
-            return Published::OtherNonce;
-        }
+        self.nonces.insert(*id, *nonce);
         self.profiles.insert(*id, profile.clone());
         Published::Noted
+    }
+
+    /// Why a member is not noted, if it is not.
+    pub fn refusal_of(&self, Publication { id, nonce, .. }: &Publication) -> Option<Published> {
+        if self.url(*id).is_none() {
+            return Some(Published::NotMember);
+        }
+        let is_other = self.nonces.get(id).is_some_and(|known| known != nonce);
+        is_other.then_some(Published::OtherNonce)
     }
 
     /// The base URL of a member's peer listener.

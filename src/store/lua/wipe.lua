@@ -3,6 +3,11 @@
 -- registers begin with.
 local CHUNK = 1000
 
+-- One that belongs to no cluster cannot be told of an epoch.
+if cluster and below(epoch, ARGV[1]) then
+  return { 'behind' }
+end
+
 redis.call('HDEL', KEYS[3], 'cluster', 'acceptor')
 for _, set in ipairs({ KEYS[2], KEYS[4] }) do
   local keys = redis.call('ZRANGE', set, 0, CHUNK - 1)
