@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// The data of another node that is down, under its own name.
+    /// Keeps a copy of the data of a node that is down.
     pub fn copy_aside(&self, index: usize, name: &str) {
         self.put_aside(index, name);
         self.give(index, &self.path(name));
