@@ -24,7 +24,7 @@ use super::check_quorum::QuorumCheck;
 use super::leader::Attempt;
 use super::log_store::{Jobs, LogStore};
 use super::message::{Call, Lane, Message, Reply, SnapshotChunk, SnapshotReply};
-use super::network::Network;
+use super::network::{Network, other_cluster};
 use super::peers::{OwnPeers, Peers};
 use super::planted::{Bug, is_planted};
 use super::reads::Reads;
@@ -37,9 +37,12 @@ use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
 use super::types::{ReplicaId, Types};
 use super::writes::Writes;
-use crate::identity::OwnCluster;
+use crate::identity::{ClusterId, OwnCluster};
 use crate::kv::{Answer, Key, Refusal, Submission};
 use crate::store::{Disk, Received};
+
+/// After so long people are told again that another cluster calls.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a replica does not start.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +115,8 @@ pub struct Inner<D: Disk> {
     pub(super) quorum: Arc<QuorumCheck>,
     /// When a leader showed last that it lives.
     led_at: Mutex<Instant>,
+    /// When people were told last that another cluster calls.
+    stranger_told_at: Mutex<Option<Instant>>,
     snapshots: Snapshots,
     pub(super) jobs: Jobs,
 }
@@ -166,6 +171,7 @@ impl<D: Disk> Replica<D> {
             sparing,
             quorum,
             led_at: Mutex::new(Instant::now()),
+            stranger_told_at: Mutex::default(),
             snapshots,
             jobs,
         }));
@@ -236,6 +242,18 @@ impl<D: Disk> Replica<D> {
         end.ok().and_then(|end| end.clone()).unwrap_or(End::Removed)
     }
 
+    /// Says at times that another cluster calls: one of the two has no quorum and
+    /// serves nobody, and nothing else tells why.
+    fn tell_of_stranger(&self, from: ReplicaId, cluster: Option<ClusterId>) {
+        let held = self.peers.cluster().get();
+        let mut told_at = self.stranger_told_at.lock().expect("nothing panics with the lock");
+        let is_due = told_at.is_none_or(|at| at.elapsed() > TELL_EVERY);
+        if held.is_some() && cluster.is_some() && is_due {
+            log::warn!("replica {}: {}", self.settings.id, other_cluster(from, cluster, held));
+            *told_at = Some(Instant::now());
+        }
+    }
+
     /// Answers another replica. Whoever is turned away changes nothing.
     pub async fn serve(&self, from: ReplicaId, message: Message) -> Reply {
         let Message { cluster, call } = message;
@@ -245,6 +263,7 @@ impl<D: Disk> Replica<D> {
         }
         let is_of_no_cluster = matches!(call, Call::Join(_)) && cluster.is_none();
         if held.is_none() || (cluster != held && !is_of_no_cluster) {
+            self.tell_of_stranger(from, cluster);
             return Reply::OtherCluster { held };
         }
         if self.state.members().retired.contains(&from) {

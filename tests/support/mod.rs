@@ -218,14 +218,7 @@ impl Cluster {
 
     /// Starts the nodes of a cluster file.
     pub fn of_file(protocol: Protocol, file: &serde_json::Value, address: String) -> Cluster {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("cluster.json");
-        fs::write(&path, file.to_string()).expect("the cluster file");
-        let cluster = ClusterFile::load(&path).expect("a good cluster file");
-        write_deployment(&cluster, &[], &dir.path().join("deployment")).expect("deployments");
-        let names: Vec<String> = cluster.endpoints().into_iter().map(|(name, _)| name).collect();
-        let nodes = names.iter().map(|_| None).collect();
-        let mut cluster = Cluster { protocol, dir, address, names, nodes };
+        let mut cluster = Cluster::prepare(protocol, file, address);
         for index in 0..cluster.names.len() {
             cluster.launch(index);
         }
@@ -233,6 +226,18 @@ impl Cluster {
             cluster.wait_ready(index);
         }
         cluster
+    }
+
+    /// The nodes of a cluster file, none of which runs.
+    pub fn prepare(protocol: Protocol, file: &serde_json::Value, address: String) -> Cluster {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("cluster.json");
+        fs::write(&path, file.to_string()).expect("the cluster file");
+        let cluster = ClusterFile::load(&path).expect("a good cluster file");
+        write_deployment(&cluster, &[], &dir.path().join("deployment")).expect("deployments");
+        let names: Vec<String> = cluster.endpoints().into_iter().map(|(name, _)| name).collect();
+        let nodes = names.iter().map(|_| None).collect();
+        Cluster { protocol, dir, address, names, nodes }
     }
 
     /// Starts a node that is not running.
