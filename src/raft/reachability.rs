@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn who_a_quorum_cannot_call_is_not_eligible() {
-        let table: [(&[ReplicaId], &[ReplicaId], &[&[ReplicaId]], bool); 9] = [
+        type Case<'a> = (&'a [ReplicaId], &'a [ReplicaId], &'a [&'a [ReplicaId]], bool);
+        let table: [Case<'_>; 9] = [
             (&[], &[], &[&[1]], true),
             (&[2], &[], &[&[1, 2]], true),
             (&[], &[2], &[&[1, 2]], false),

@@ -78,7 +78,7 @@ impl Proposer {
         };
         if self.is_member(id) {
             let complaints = self.refusing.entry(id.clone()).or_default();
-            complaints.say(&format_args!("acceptor {id} refuses: it {why}"));
+            complaints.say(&format_args!("acceptor {id} is refused: it {why}"));
         }
     }
 
