@@ -79,7 +79,7 @@ impl Database {
 /// journal and one fsync serve them all.
 ///
 /// One that has lost a part is refused, before anything is changed: fjall would
-/// begin anew with it. [`Manifest`] says which parts these are.
+/// begin anew with it. The manifest says which parts these are.
 ///
 /// After a crash fjall replays its journal up to the last whole batch and cuts
 /// off what follows; a batch that is whole but does not match its checksum is
