@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::configuration::{PostedNode, check_known, node};
-use super::gryadka::refuse;
+use super::gryadka::{Refused, refuse};
 use super::{ApiError, ClientState, Configurations, body};
 use crate::actors::{Acceptors, RescanError, WipeError};
 use crate::caspaxos::{AcceptorId, AcceptorStatus, ListKind, Place};
@@ -55,14 +55,16 @@ fn describe(status: Option<AcceptorStatus>) -> Value {
 async fn posted(
     payload: web::Payload,
     acceptors: &Acceptors,
-) -> Result<Result<(AcceptorId, Option<Place>), HttpResponse>, ApiError> {
+) -> Result<Result<(AcceptorId, Option<Place>), Refused>, ApiError> {
     let body = body::read(payload, MAX_NODE_BYTES).await?;
     let posted: Result<PostedNode, _> = serde_json::from_slice(&body);
     let places = acceptors.configuration().places;
     let posted = posted.map_err(|error| error.to_string());
-    let resolved = posted
-        .and_then(|posted| posted.resolve(&places))
-        .map_err(|why| refuse(StatusCode::BAD_REQUEST, "BadRequest", why));
+    let resolved = posted.and_then(|posted| posted.resolve(&places)).map_err(|why| Refused {
+        status: StatusCode::BAD_REQUEST,
+        code: "BadRequest",
+        why,
+    });
     Ok(resolved.and_then(|(id, place)| {
         place.as_ref().map_or(Ok(()), |place| check_known(acceptors, &id, place))?;
         Ok((id, place))
@@ -76,7 +78,7 @@ pub async fn status(
 ) -> Result<HttpResponse, ApiError> {
     let acceptors = acceptors(&state)?;
     match posted(payload, acceptors).await? {
-        Err(refused) => Ok(refused),
+        Err(refused) => Ok(refused.answer()),
         Ok((id, place)) => {
             let mut shown = node(&id, place.as_ref().or(acceptors.configuration().places.get(&id)));
             shown["status"] = describe(acceptors.status(id, place).await);
@@ -141,7 +143,7 @@ pub async fn wipe(
 ) -> Result<HttpResponse, ApiError> {
     let acceptors = acceptors(&state)?;
     match posted(payload, acceptors).await? {
-        Err(refused) => Ok(refused),
+        Err(refused) => Ok(refused.answer()),
         Ok((id, place)) => Ok(match acceptors.wipe(id, place).await {
             Ok(()) => HttpResponse::NoContent().finish(),
             Err(why @ WipeError::Silent(_)) => {

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::gryadka::refuse;
+use super::gryadka::{Refused, refuse};
 use super::{ApiError, ClientState, Configurations, body};
 use crate::actors::Acceptors;
 use crate::caspaxos::{
@@ -134,7 +134,7 @@ pub(super) fn check_known(
     acceptors: &Acceptors,
     id: &AcceptorId,
     place: &Place,
-) -> Result<(), HttpResponse> {
+) -> Result<(), Refused> {
     if acceptors.known_places().iter().any(|known| is_same_place(known, place)) {
         return Ok(());
     }
@@ -147,7 +147,7 @@ pub(super) fn check_known(
          configurations since this node started nor the peers of its deployment file have it; add \
          the acceptor by POST /configuration on the admin listener (gryadkactl acceptors grow)"
     );
-    Err(refuse(StatusCode::FORBIDDEN, "UnknownPlace", why))
+    Err(Refused { status: StatusCode::FORBIDDEN, code: "UnknownPlace", why })
 }
 
 fn is_same_place(one: &Place, other: &Place) -> bool {
@@ -183,7 +183,7 @@ pub async fn change_among_known(
 async fn make_step(
     payload: web::Payload,
     state: &ClientState,
-    check: impl Fn(&Acceptors, &AcceptorId, &Place) -> Result<(), HttpResponse>,
+    check: impl Fn(&Acceptors, &AcceptorId, &Place) -> Result<(), Refused>,
 ) -> Result<HttpResponse, ApiError> {
     let body = body::read(payload, MAX_BYTES).await?;
     let Configurations::Acceptors(acceptors) = &state.configuration else {
@@ -205,7 +205,7 @@ async fn make_step(
     if let Some(refused) =
         step.places.iter().find_map(|(id, place)| check(acceptors, id, place).err())
     {
-        return Ok(refused);
+        return Ok(refused.answer());
     }
     Ok(match acceptors.reconfigure(step).await {
         Ok(_) => HttpResponse::Ok().json(describe(&acceptors.configuration())),

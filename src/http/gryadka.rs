@@ -53,6 +53,19 @@ pub(super) fn refuse(
     HttpResponse::build(status).json(json!({ "code": code, "message": message.to_string() }))
 }
 
+/// What [`refuse`] is to say.
+pub(super) struct Refused {
+    pub status: StatusCode,
+    pub code: &'static str,
+    pub why: String,
+}
+
+impl Refused {
+    pub(super) fn answer(self) -> HttpResponse {
+        refuse(self.status, self.code, self.why)
+    }
+}
+
 /// `POST /change {"name", "key", "params"}`.
 pub async fn change(
     request: HttpRequest,
