@@ -91,11 +91,13 @@ fn strangers(protocol: Protocol) -> World {
     let file = full_nodes(protocol, &address);
     let mut world = World::new(Cluster::of_file(protocol, &file, address));
     keep_as_stranger(&mut world, "earlier");
-    let address = own_address();
+    // At the same address: at another one a replica is refused for that already.
+    let address = world.cluster.address.clone();
     let file = full_nodes(protocol, &address);
     let mut other = World::new(Cluster::of_file(protocol, &file, address));
     keep_as_stranger(&mut other, "other");
     crate::world::copy(&other.path("other"), &world.path("other"));
+    drop(other);
     world.start_all();
     world
 }
