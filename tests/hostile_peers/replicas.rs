@@ -217,6 +217,18 @@ fn ask_replica(cluster: &Cluster, index: usize, from: u64, calls: Vec<Message>) 
     }
 }
 
+/// Each member notes its name in the log by itself, some time after it starts:
+/// until then entries come that nobody here has asked for.
+fn wait_until_named(cluster: &Cluster) {
+    wait_until("all members have their names in the log", || {
+        (0..3).all(|index| {
+            let members = get(&format!("{}/v2/members", cluster.url(index))).json();
+            let members = members["members"].as_array().expect("a list").clone();
+            members.len() == 3 && members.iter().all(|member| member["name"] != "")
+        })
+    });
+}
+
 #[test]
 fn replicas_turn_away_whom_they_do_not_serve_and_keep_what_they_had() {
     const GONE: u64 = 4;
@@ -232,6 +244,7 @@ fn replicas_turn_away_whom_they_do_not_serve_and_keep_what_they_had() {
     assert_serves(&cluster);
     let leader = cluster.leader().expect("a leader");
     let follower = (leader + 1) % 3;
+    wait_until_named(&cluster);
     stop(&mut cluster, follower);
     let disk_before = replica_on_disk(&cluster, follower);
     cluster.launch(follower);
