@@ -161,6 +161,18 @@ impl<D: Disk> Replica<D> {
                 continue;
             };
             return match nonces.get(&me) {
+                // Of a member that came later nobody can tell who founded it.
+                Some(known)
+                    if *known == own
+                        && !founders.is_empty()
+                        && self.id_of(founders) != *cluster =>
+                {
+                    Err(Unknown::NotYet(format!(
+                        "cluster {cluster} of member {witness} was founded with other members than \
+                         this one was started with; start all founders with the same members \
+                         (--cluster)"
+                    )))
+                }
                 Some(known) if *known == own => {
                     Ok(Belonging { cluster: *cluster, founders: founders.clone() })
                 }

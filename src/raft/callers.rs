@@ -30,9 +30,10 @@ impl<D: Disk> Replica<D> {
                 self.check_position(rpc.prev_log_id, &rpc.vote)?;
                 self.check_position(rpc.leader_commit, &rpc.vote)?;
                 let mut next = rpc.prev_log_id.map_or(0, |id| id.index.saturating_add(1));
+                let applied = self.state.summary().applied.last;
                 for entry in &rpc.entries {
                     check_entry(entry, next, &rpc.vote)?;
-                    self.check_applied(entry)?;
+                    check_applied(entry, applied)?;
                     next = next.saturating_add(1);
                 }
                 Ok(())
@@ -86,7 +87,8 @@ impl<D: Disk> Replica<D> {
                 "term {term} of replica {from} is made up: {known} is the last one here"
             ));
         }
-        if self.is_led_by_another(from) && !self.is_member(from) {
+        // The common case first: it costs the least.
+        if !self.is_member(from) && self.is_led_by_another(from) {
             return Err(format!("replica {from} is not a member, and there is a leader"));
         }
         Ok(())
@@ -121,26 +123,27 @@ impl<D: Disk> Replica<D> {
         }
     }
 
-    /// An entry that is applied here is committed and stays what it is (§5.4.3).
-    fn check_applied(&self, entry: &Entry) -> Result<(), String> {
-        let (index, term) = (entry.index(), **entry.log_id().committed_leader_id());
-        let Some(applied) = self.state.summary().applied.last else { return Ok(()) };
-        let last_term = **applied.committed_leader_id();
-        let contradicts = term > last_term || (index == applied.index && term != last_term);
-        match index <= applied.index && contradicts {
-            true => Err(format!("entry {index} of term {term} contradicts what is committed")),
-            false => Ok(()),
-        }
-    }
-
     /// Whether it is one, applied or in the log. Where there is no log yet,
     /// anybody may be.
     fn is_member(&self, id: ReplicaId) -> bool {
+        if self.state.members().url(id).is_some() {
+            return true;
+        }
         let metrics = self.metrics();
         let in_log = metrics.membership_config.membership();
-        self.state.members().url(id).is_some()
-            || in_log.get_node(&id).is_some()
-            || in_log.nodes().next().is_none()
+        in_log.get_node(&id).is_some() || in_log.nodes().next().is_none()
+    }
+}
+
+/// An entry that is applied here is committed and stays what it is (§5.4.3).
+fn check_applied(entry: &Entry, applied: Option<LogId>) -> Result<(), String> {
+    let (index, term) = (entry.index(), **entry.log_id().committed_leader_id());
+    let Some(applied) = applied else { return Ok(()) };
+    let last_term = **applied.committed_leader_id();
+    let contradicts = term > last_term || (index == applied.index && term != last_term);
+    match index <= applied.index && contradicts {
+        true => Err(format!("entry {index} of term {term} contradicts what is committed")),
+        false => Ok(()),
     }
 }
 

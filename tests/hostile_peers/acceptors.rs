@@ -157,7 +157,8 @@ fn none() -> Quorum {
     Quorum { acceptors: Vec::new(), size: 0 }
 }
 
-/// All that an acceptor keeps, while its node is down.
+/// What an acceptor keeps, while its node is down; how far ballots count it shows to
+/// nobody, and its unit tests look at that.
 fn acceptor_on_disk(cluster: &Cluster) -> Vec<AcceptorReply> {
     let directory = cluster.dir.path().join("data/p1/store");
     let identity = Identity { cluster: "test".into(), acceptor: "a1".into() };
