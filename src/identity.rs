@@ -38,22 +38,22 @@ pub struct Nonce(pub u64);
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
-pub struct Incarnation {
+pub struct Generation {
     /// How often it was opened or marked.
     pub count: u64,
     /// Drawn at the last time.
     pub tag: u64,
 }
 
-impl Incarnation {
+impl Generation {
     /// The next one.
-    pub fn next(self, tag: u64) -> Incarnation {
-        Incarnation { count: self.count + 1, tag }
+    pub fn next(self, tag: u64) -> Generation {
+        Generation { count: self.count + 1, tag }
     }
 
-    /// Whether a store of this incarnation has all that the store had in the
-    /// incarnation that is `known`; if not, it is an old copy.
-    pub fn continues(self, known: Incarnation) -> bool {
+    /// Whether a store of this generation has all that the store had in the
+    /// generation that is `known`; if not, it is an old copy.
+    pub fn continues(self, known: Generation) -> bool {
         self.count > known.count || self == known
     }
 }
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_put_back_does_not_continue_what_is_known() {
-        let copied = Incarnation { count: 4, tag: 1 };
+        let copied = Generation { count: 4, tag: 1 };
         let known = copied.next(2);
         assert!(
             known.continues(copied) && known.continues(known) && known.next(3).continues(known)

@@ -302,6 +302,10 @@ fn refusal(id: &AcceptorId, reply: &Reply) -> String {
             format!("acceptor {id} belongs to no cluster: it lost its memory, or was never added")
         }
         Reply::OtherCluster { held } => format!("acceptor {id} belongs to another cluster, {held}"),
+        Reply::Unconfirmed(_) => format!(
+            "acceptor {id} serves nobody until it is sure that its store is no old copy; if that \
+             lasts, the log of a node says why"
+        ),
         _ => format!("acceptor {id} answered something else"),
     }
 }

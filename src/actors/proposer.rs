@@ -25,6 +25,10 @@ use crate::caspaxos::{
 };
 use crate::kv::{Answer, Key, Listed, Outcome, Refusal};
 
+/// How often acceptors that were written to are marked. Of a copy of a store that
+/// is older than that it is noticed that it is one.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
 struct Client {
     answer: oneshot::Sender<Result<Answer, Refusal>>,
     /// Gives the place back when the command is answered.
@@ -124,6 +128,9 @@ impl Proposer {
             };
             proposer.link(&configuration, ctx);
             proposer.handle_events([Event::Started], ctx);
+            ctx.run_interval(MARK_EVERY, |proposer, ctx| {
+                proposer.handle_events([Event::Marks], ctx);
+            });
             proposer
         })
     }
@@ -185,6 +192,7 @@ impl Proposer {
                 }
                 Effect::Identified(cluster) => self.identified(cluster),
                 Effect::Unidentified(why) => self.not_identified(why),
+                Effect::FoundOldCopy(old) => self.found_old_copy(&old),
                 Effect::Seeks(configuration) => self.link(&configuration, ctx),
                 Effect::Configured(configuration) => self.configured(configuration, ctx),
                 Effect::Reconfigured { id, result } => self.reconfigured(id, result),
@@ -404,6 +412,7 @@ fn lesson_of(from: &AcceptorId, reply: &Option<Reply>) -> Option<Event> {
     match reply {
         Some(Reply::Fenced(fence)) => Some(Event::Told(fence.clone())),
         Some(Reply::Behind) => Some(Event::FoundBehind(from.clone())),
+        Some(Reply::Unconfirmed(told)) => Some(Event::FoundUnconfirmed(from.clone(), *told)),
         _ => None,
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AcceptorId, Ballot, Call, Collected, Configuration, ConfigurationStep, Epoch, Fence,
-    ReconfigurationError, Reply, Unidentified,
+    AcceptorId, Ballot, Call, Collected, Configuration, ConfigurationStep, Enrolment, Epoch, Fence,
+    OldCopy, ReconfigurationError, Reply, Unidentified,
 };
 use crate::identity::ClusterId;
 use crate::kv::{Key, Outcome, Submission};
@@ -55,6 +55,12 @@ pub enum Event {
     /// An acceptor turned away a call that was made for this proposer, since it
     /// does not know the configuration ([`Reply::Behind`]).
     FoundBehind(AcceptorId),
+    /// An acceptor turned away a call that was made for this proposer, since
+    /// nobody has confirmed it ([`Reply::Unconfirmed`]).
+    FoundUnconfirmed(AcceptorId, Enrolment),
+    /// It is time to mark the acceptors, so that old copies of their stores can be
+    /// told. To come again and again, each second or so.
+    Marks,
     /// Another proposer has asked an acceptor that is near for a ballot. To be
     /// told spares a round trip and is never needed.
     Overtaken {
@@ -114,6 +120,8 @@ pub enum Effect {
     Identified(ClusterId),
     /// Tell people why it does not know its cluster yet.
     Unidentified(Unidentified),
+    /// Tell people of an acceptor whose store is an old copy: it is left out.
+    FoundOldCopy(OldCopy),
     /// The acceptors of this configuration will be asked, which is not in force
     /// here.
     Seeks(Configuration),

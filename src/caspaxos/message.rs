@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Age, Ballot, Epoch, Fence, Lineage};
+use super::{AcceptorId, Age, Ballot, Enrolment, Epoch, Fence, Lineage, Standing};
 use crate::identity::{ClusterId, Nonce};
 use crate::kv::{Key, Memory, Record};
 
@@ -111,6 +111,23 @@ pub enum Request {
         /// No promise may count higher: it would be forgotten.
         floor: u64,
     },
+    /// Takes note of another acceptor's enrolment.
+    Note {
+        /// The other one.
+        of: AcceptorId,
+        /// As it has told it.
+        enrolment: Enrolment,
+    },
+    /// Makes the acceptor serve: its store is no old copy.
+    Confirm {
+        /// The enrolment that the others have taken note of.
+        enrolment: Enrolment,
+    },
+    /// Begins the next generation of the store.
+    Mark {
+        /// A random number.
+        tag: u64,
+    },
     /// Removes all registers; from then on the acceptor belongs to no cluster.
     Wipe,
     /// Asks how the acceptor stands; answered to whoever asks.
@@ -128,6 +145,9 @@ impl Request {
             | Request::List(_)
             | Request::Raise { .. }
             | Request::Enrol { .. }
+            | Request::Note { .. }
+            | Request::Confirm { .. }
+            | Request::Mark { .. }
             | Request::Wipe
             | Request::Status => None,
         }
@@ -136,6 +156,23 @@ impl Request {
     /// Whether an acceptor that belongs to no cluster serves it.
     pub fn is_for_strangers(&self) -> bool {
         matches!(self, Request::Enrol { .. } | Request::Wipe | Request::Status)
+    }
+
+    /// Whether an acceptor of which nobody knows yet whether it is an old copy of
+    /// itself serves it.
+    pub fn is_for_unconfirmed(&self) -> bool {
+        matches!(self, Request::Note { .. } | Request::Confirm { .. }) || self.is_for_strangers()
+    }
+
+    /// Whether a proposer can have come to the numbers of a value: it descends from
+    /// no later ballot than its own, and was changed as often as can be.
+    pub fn is_consistent(&self) -> bool {
+        let Request::Accept { ballot, value: Value { record, lineage, .. }, .. } = self else {
+            return true;
+        };
+        let newest = lineage.last().map_or(0, |change| change.ballot.counter);
+        let changes = record.modified_index.max(lineage.version());
+        newest <= ballot.counter && changes <= MAX_CHANGES
     }
 
     /// The highest counter of a ballot that it carries, if it carries one.
@@ -148,6 +185,9 @@ impl Request {
             | Request::List(_)
             | Request::Raise { .. }
             | Request::Enrol { .. }
+            | Request::Note { .. }
+            | Request::Confirm { .. }
+            | Request::Mark { .. }
             | Request::Wipe
             | Request::Status => self.claims().map(|(_, ballot)| ballot.counter),
         }
@@ -163,11 +203,17 @@ impl Request {
             Request::List(_)
             | Request::Raise { .. }
             | Request::Enrol { .. }
+            | Request::Note { .. }
+            | Request::Confirm { .. }
+            | Request::Mark { .. }
             | Request::Wipe
             | Request::Status => None,
         }
     }
 }
+
+/// No register is changed so often: a million changes a second take 146,000 years.
+const MAX_CHANGES: u64 = 1 << 62;
 
 /// Asks for one page of registers under a prefix.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -240,6 +286,15 @@ pub enum Reply {
     /// A number of the request is further above what the acceptor knows than
     /// any proposer comes by counting.
     TooHigh,
+    /// Nobody has made sure yet that the acceptor's store is no old copy. With
+    /// its enrolment.
+    Unconfirmed(Enrolment),
+    /// The newest enrolment of the other acceptor that this one knows.
+    Noted(Enrolment),
+    /// The acceptor serves.
+    Confirmed,
+    /// The enrolment with the next generation.
+    Marked(Enrolment),
     /// The acceptor holds registers of an earlier membership.
     NotEmpty,
     /// What a removal came to.
@@ -262,10 +317,24 @@ pub struct AcceptorStatus {
     pub cluster: Option<ClusterId>,
     /// Drawn when its store was created.
     pub nonce: Nonce,
+    /// When it was enrolled, and the generation of its store.
+    pub enrolment: Enrolment,
+    /// Whether it is known to be no old copy, so that it serves.
+    pub is_confirmed: bool,
     /// How many registers it holds, roughly where the store cannot tell.
     pub registers: u64,
     /// How many of them hold no live record.
     pub dead: u64,
+}
+
+impl AcceptorStatus {
+    /// What an acceptor that stands so and holds so many registers tells.
+    pub fn new(standing: &Standing, registers: u64, dead: u64) -> Self {
+        let Standing { fence, cluster, nonce, enrolment, is_confirmed, .. } = standing;
+        let (fence, cluster, nonce) = (fence.clone(), *cluster, *nonce);
+        let (enrolment, is_confirmed) = (*enrolment, *is_confirmed);
+        AcceptorStatus { fence, cluster, nonce, enrolment, is_confirmed, registers, dead }
+    }
 }
 
 /// One page of accepted records.

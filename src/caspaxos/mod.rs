@@ -33,6 +33,7 @@ pub mod acceptor;
 mod ballot;
 mod collection;
 mod configuration;
+mod confirmation;
 mod event;
 mod fence;
 mod founding;
@@ -45,6 +46,7 @@ mod planted;
 mod proposer;
 mod reconfiguration;
 mod round;
+mod standing;
 
 pub use ballot::{BadProposerId, Ballot, Incarnation, ProposerId};
 pub use collection::Collected;
@@ -52,8 +54,9 @@ pub use configuration::{
     AcceptorId, Configuration, ConfigurationStep, Epoch, MAX_ACCEPTORS, Place, Quorum,
     UnsafeConfiguration,
 };
+pub use confirmation::OldCopy;
 pub use event::{CommandId, Effect, Event, Failure, Instant, Token};
-pub use fence::{Age, Batch, Fence, Floor, MAX_LEAP, Standing};
+pub use fence::{Age, Batch, Fence, Floor};
 pub use founding::Unidentified;
 pub use lineage::{Change, Fate, Lineage};
 pub use listing::{Listing, ListingError};
@@ -63,3 +66,4 @@ pub use message::{
 pub use planted::Bug;
 pub use proposer::{Load, Proposer, Settings};
 pub use reconfiguration::ReconfigurationError;
+pub use standing::{Enrolment, MAX_LEAP, Standing};

@@ -25,6 +25,7 @@
 
 mod backing_off;
 mod changing;
+mod confirming;
 mod identifying;
 mod replies;
 mod sparing;
@@ -37,6 +38,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::collection::Collection;
+use super::confirmation::Confirmation;
 use super::founding::Identification;
 use super::kept::{Kept, KeptValues};
 use super::pending::{Heeds, Pending, Waiting};
@@ -127,6 +129,10 @@ pub struct Proposer {
     floor: Floor,
     reconfiguration: Option<Reconfiguration>,
     collection: Option<Collection>,
+    /// Acceptors that are to be confirmed, or that others are to be told of.
+    confirmations: BTreeMap<AcceptorId, Confirmation>,
+    /// Whether a value was sent since the acceptors were marked.
+    has_written: bool,
     settings: Settings,
     kept: KeptValues,
     works: HashMap<Key, Work>,
@@ -152,6 +158,8 @@ impl fmt::Debug for Proposer {
             .field("floor", &self.floor)
             .field("reconfiguration", &self.reconfiguration)
             .field("collection", &self.collection)
+            .field("confirmations", &self.confirmations)
+            .field("has_written", &self.has_written)
             .field("kept", &self.kept)
             .field("works", &self.works.iter().collect::<BTreeMap<_, _>>())
             .field("rounds", &self.rounds)
@@ -181,6 +189,8 @@ impl Proposer {
             floor: Floor::default(),
             reconfiguration: None,
             collection: None,
+            confirmations: BTreeMap::new(),
+            has_written: false,
             kept: KeptValues::new(settings.kept_bytes),
             round_trip: settings.round_trip,
             awaited: Awaited::default(),
@@ -246,7 +256,7 @@ impl Proposer {
             Event::Started if self.configuration.epoch == Epoch::FOUNDING => {
                 self.identify(effects);
             }
-            Event::Started => {}
+            Event::Started => self.look_around(effects),
             Event::Submitted { id, key, submission, deadline } => {
                 let pending = Pending::new(id, submission, deadline);
                 self.on_submitted(now, key, pending, effects);
@@ -256,6 +266,10 @@ impl Proposer {
             }
             Event::Told(fence) => drop(self.follow(now, &fence, effects)),
             Event::FoundBehind(acceptor) => self.tell_configuration(acceptor, effects),
+            Event::FoundUnconfirmed(acceptor, enrolment) => {
+                self.make_sure_of(acceptor, enrolment, false, effects);
+            }
+            Event::Marks => self.mark(effects),
             Event::Overtaken { key, by } => self.on_overtaken(key, by),
             Event::Reconfigure { id, step, deadline } => {
                 self.start_reconfiguration(now, (id, deadline), step, effects);
@@ -399,6 +413,7 @@ impl Proposer {
         let token = Token { key: key.clone(), round: work.round };
         let caller = self.caller();
         let is_accept = matches!(request, Request::Accept { .. });
+        self.has_written |= is_accept;
         let Configuration { prepare, accept, .. } = &self.configuration;
         let list = if is_accept { accept.clone() } else { prepare.clone() };
         let (asked, spared) = self.choose(now, &list);
@@ -421,6 +436,9 @@ impl Proposer {
             | Request::List(_)
             | Request::Raise { .. }
             | Request::Enrol { .. }
+            | Request::Note { .. }
+            | Request::Confirm { .. }
+            | Request::Mark { .. }
             | Request::Remove { .. }
             | Request::Wipe
             | Request::Status => work.waiting.size_bytes(),

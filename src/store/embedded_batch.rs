@@ -89,6 +89,9 @@ impl<'a> Batch<'a> {
                     holds_registers,
                 ))
             }
+            Request::Note { of, enrolment } => Ok(self.standing.note(of, *enrolment)),
+            Request::Confirm { .. } => Ok(self.standing.confirm()),
+            Request::Mark { tag } => Ok(self.standing.mark(*tag)),
             Request::Wipe => Ok(self.standing.leave()),
             Request::Status => Ok(Reply::Status(self.status()?)),
         }
@@ -108,13 +111,8 @@ impl<'a> Batch<'a> {
             Ok(all.saturating_sub(besides))
         });
         let dead = dead.map_err(|error| unreadable(self.directory, "", error))?;
-        Ok(AcceptorStatus {
-            fence: self.standing.fence.clone(),
-            cluster: self.standing.cluster,
-            nonce: self.standing.nonce,
-            registers: self.acceptor.registers.approximate_len() as u64,
-            dead: dead as u64,
-        })
+        let registers = self.acceptor.registers.approximate_len() as u64;
+        Ok(AcceptorStatus::new(&self.standing, registers, dead as u64))
     }
 
     /// What has to be durable before the replies are sent.

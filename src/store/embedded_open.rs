@@ -114,7 +114,7 @@ pub enum OpenError {
 }
 
 /// The layout of the keyspaces; the records in them have a version of their own.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 
 /// Creates a directory so that it is still there after a power failure: an
 /// acceptor that lost its directory would start anew without its promises.
@@ -201,10 +201,16 @@ pub fn open_acceptor(
     claim(database, directory, &meta, &[&registers], wanted.into(), &first)?;
     let stored = meta.get(STANDING).map_err(|error| failed("reading its standing", error))?;
     let stored = stored.ok_or("is missing".to_owned());
-    let standing = stored.and_then(|stored| encoding::decode(&stored)).map_err(|why| {
-        let why = format!("the standing in keyspace meta is damaged: {why}");
-        OpenError::Failed { directory: directory.display().to_string(), why }
-    })?;
+    let mut standing: Standing =
+        stored.and_then(|stored| encoding::decode(&stored)).map_err(|why| {
+            let why = format!("the standing in keyspace meta is damaged: {why}");
+            OpenError::Failed { directory: directory.display().to_string(), why }
+        })?;
+    standing.open(rand::random());
+    let mut batch = database.batch();
+    batch.insert(&meta, STANDING, encoding::encode(&standing));
+    let begun = database.commit(batch, PersistMode::SyncAll);
+    begun.map_err(|error| failed("beginning a generation", error))?;
     Ok(Acceptor { registers, dead, meta, standing })
 }
 

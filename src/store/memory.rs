@@ -26,7 +26,8 @@ impl MemoryStore {
     pub fn of_founder(nonce: Nonce, cluster: ClusterId, configuration: Configuration) -> Self {
         let (epoch, configuration) = (configuration.epoch, Some(configuration));
         let fence = Fence { epoch, configuration, ..Fence::default() };
-        let standing = Standing { fence, cluster: Some(cluster), ..Standing::new(nonce) };
+        let (cluster, is_confirmed) = (Some(cluster), true);
+        let standing = Standing { fence, cluster, is_confirmed, ..Standing::new(nonce) };
         MemoryStore { standing, ..MemoryStore::default() }
     }
 
@@ -56,17 +57,18 @@ impl MemoryStore {
                 let holds_registers = !self.registers.is_empty();
                 self.standing.enrol(call.cluster, (fence, *counter, *is_founding), holds_registers)
             }
+            Request::Note { of, enrolment } => self.standing.note(of, *enrolment),
+            Request::Confirm { .. } => self.standing.confirm(),
+            Request::Mark { tag } => self.standing.mark(*tag),
             Request::Wipe => {
                 self.registers.clear();
                 self.standing.leave()
             }
-            Request::Status => Reply::Status(AcceptorStatus {
-                fence: self.standing.fence.clone(),
-                cluster: self.standing.cluster,
-                nonce: self.standing.nonce,
-                registers: self.registers.len() as u64,
-                dead: self.registers.values().filter(|register| register.is_dead()).count() as u64,
-            }),
+            Request::Status => {
+                let dead = self.registers.values().filter(|register| register.is_dead());
+                let (registers, dead) = (self.registers.len() as u64, dead.count() as u64);
+                Reply::Status(AcceptorStatus::new(&self.standing, registers, dead))
+            }
         }
     }
 

@@ -133,6 +133,8 @@ impl RedisStore {
         if !self.is_transient {
             settings::check(&mut connection, &self.address)?;
         }
+        let run = settings::run_id(&mut connection, &self.address)?;
+        Scripts::begin(&self.names, &run).exec(&mut connection).map_err(failed)?;
         self.scripts.load(&mut connection).map_err(failed)?;
         Ok(connection)
     }

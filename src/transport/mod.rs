@@ -25,7 +25,7 @@ pub use matrix::{
 };
 
 /// The version of the format; a node refuses any other.
-pub const WIRE_VERSION: u8 = 7;
+pub const WIRE_VERSION: u8 = 8;
 
 /// The most calls in one batch.
 pub const MAX_BATCH_CALLS: usize = 256;
@@ -242,7 +242,11 @@ pub fn call_bytes(call: &caspaxos::Call) -> usize {
         }
         Request::Remove { key, .. } => FRAME_BYTES + key.as_str().len(),
         Request::Raise { .. } | Request::Enrol { .. } => FENCE_BYTES,
-        Request::Wipe | Request::Status => FRAME_BYTES,
+        Request::Note { .. }
+        | Request::Confirm { .. }
+        | Request::Mark { .. }
+        | Request::Wipe
+        | Request::Status => FRAME_BYTES,
     }
 }
 
@@ -265,6 +269,10 @@ fn reply_bytes(reply: &caspaxos::Reply) -> usize {
             Reply::Accepted
             | Reply::Conflict { .. }
             | Reply::NotEnrolled
+            | Reply::Unconfirmed(_)
+            | Reply::Noted(_)
+            | Reply::Confirmed
+            | Reply::Marked(_)
             | Reply::OtherCluster { .. }
             | Reply::Behind
             | Reply::TooHigh

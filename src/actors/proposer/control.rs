@@ -1,15 +1,20 @@
 //! What operators ask of a proposer.
 
+use std::fmt::Display;
+
 use actix::{Context, Handler};
 use serde_json::{Map, Value, json};
 
 use super::super::control::{Collect, Describe, Follow, Inquire, Reconfigure, Siblings};
 use super::{Envelope, Envelopes, Operator, Proposer, Ticket};
 use crate::caspaxos::{
-    AcceptorId, Collected, CommandId, Configuration, Epoch, Event, Fence, ReconfigurationError,
-    Reply, Unidentified,
+    AcceptorId, Collected, CommandId, Configuration, Epoch, Event, Fence, OldCopy,
+    ReconfigurationError, Reply, Unidentified,
 };
 use crate::identity::ClusterId;
+
+/// What is done about an acceptor that lost data.
+const ANEW: &str = "take it out and add it anew: gryadkactl acceptors shrink CLUSTER.json";
 
 impl Proposer {
     pub(super) fn configured(&mut self, configuration: Configuration, ctx: &Context<Self>) {
@@ -55,20 +60,31 @@ impl Proposer {
         self.unidentified = Some((why, complaints));
     }
 
+    /// Tells people of an acceptor whose store is an old copy.
+    pub(super) fn found_old_copy(&mut self, old: &OldCopy) {
+        let OldCopy { acceptor, told, witness, known } = old;
+        self.complain(acceptor, &format_args!(
+            "was put back from an old copy, so it has lost promises and values: its store counts \
+             {} openings and marks since configuration {}, and acceptor {witness} knows of {} \
+             since {}; the others serve on without it. Bring back its newest data, or {ANEW} \
+             {acceptor}, then wipe its data and grow CLUSTER.json {acceptor}",
+            told.generation.count, told.epoch.0, known.generation.count, known.epoch.0,
+        ));
+    }
+
     /// Tells people of an acceptor that serves this proposer no more.
     pub(super) fn note_refusal(&mut self, id: &AcceptorId, reply: &Reply) {
-        let anew = "take it out and add it anew: gryadkactl acceptors shrink CLUSTER.json";
         let why = match reply {
             Reply::NotEnrolled => format!(
                 "is not enrolled, so it has lost its memory (was its data removed?); the others \
-                 serve on without it. To have it back, {anew} {id}, then grow CLUSTER.json {id}"
+                 serve on without it. To have it back, {ANEW} {id}, then grow CLUSTER.json {id}"
             ),
             Reply::OtherCluster { held } => {
                 let ours = self.core.cluster().map_or("none".into(), |ours| ours.to_string());
                 format!(
                     "belongs to cluster {held}, and this node to cluster {ours}; the one of the \
                      two that has the data of another cluster must be stopped, and its data \
-                     removed. Where it is the acceptor, {anew} {id}, then grow CLUSTER.json {id}"
+                     removed. Where it is the acceptor, {ANEW} {id}, then grow CLUSTER.json {id}"
                 )
             }
             Reply::TooHigh => "takes the ballots of this node for made up: they are far above \
@@ -76,6 +92,10 @@ impl Proposer {
                 .into(),
             _ => return,
         };
+        self.complain(id, &why);
+    }
+
+    fn complain(&mut self, id: &AcceptorId, why: &dyn Display) {
         if self.is_member(id) {
             let complaints = self.refusing.entry(id.clone()).or_default();
             complaints.say(&format_args!("acceptor {id} is refused: it {why}"));

@@ -81,9 +81,10 @@ impl Proposer {
         }
     }
 
-    /// True for replies and timers of a reconfiguration or a collection.
+    /// True for replies and timers of what concerns the whole cluster.
     pub(super) fn is_of_the_cluster(&self, token: &Token) -> bool {
         self.identification.as_ref().is_some_and(|search| search.is_meant(token))
+            || self.confirmation_of(token).is_some()
             || self.reconfiguration.as_ref().is_some_and(|step| step.is_meant(token))
             || self.collection.as_ref().is_some_and(|batch| batch.is_meant(token))
     }
@@ -203,6 +204,9 @@ impl Proposer {
         if self.identification.as_ref().is_some_and(|search| search.is_meant(&token)) {
             return self.on_identity_reply(now, from, reply, effects);
         }
+        if let Some(acceptor) = self.confirmation_of(&token) {
+            return self.on_confirmation_reply(&acceptor, from, reply, effects);
+        }
         if let Some(step) = self.reconfiguration.as_mut().filter(|step| step.is_meant(&token)) {
             let progress = step.on_reply(from, reply, effects);
             return self.advance(now, progress, effects);
@@ -220,6 +224,9 @@ impl Proposer {
     ) {
         if self.identification.as_ref().is_some_and(|search| search.is_meant(token)) {
             return self.on_identity_timer(effects);
+        }
+        if let Some(acceptor) = self.confirmation_of(token) {
+            return self.on_confirmation_timer(&acceptor, effects);
         }
         if let Some(step) = self.reconfiguration.as_mut().filter(|step| step.is_meant(token)) {
             let progress = step.on_timer(now, effects);

@@ -33,6 +33,16 @@ impl Proposer {
         if reply == Some(Reply::Behind) {
             self.tell_configuration(from.clone(), effects);
         }
+        match &reply {
+            Some(Reply::Unconfirmed(enrolment)) => {
+                self.make_sure_of(from.clone(), *enrolment, false, effects);
+            }
+            Some(Reply::Marked(enrolment)) => {
+                self.make_sure_of(from.clone(), *enrolment, true, effects);
+            }
+            Some(Reply::Status(status)) => self.on_status(&from, status, effects),
+            _ => {}
+        }
         if self.is_of_the_cluster(&token) {
             return self.on_cluster_reply(now, token, from, reply, effects);
         }
@@ -60,6 +70,10 @@ impl Proposer {
                 | Reply::TooHigh
                 | Reply::Raised { .. }
                 | Reply::NotEnrolled
+                | Reply::Unconfirmed(_)
+                | Reply::Noted(_)
+                | Reply::Confirmed
+                | Reply::Marked(_)
                 | Reply::NotEmpty
                 | Reply::Removed { .. }
                 | Reply::Wiped

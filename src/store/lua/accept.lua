@@ -3,9 +3,12 @@
 -- value under the same ballot is a message that came twice; another value
 -- under the same ballot is an alarm.
 -- ARGV: 5 the ballot, 6 the ballot to promise, 7 the value, 8 the key, 9 whether
--- the record is live.
+-- the record is live, 10 'consistent' when a proposer can have come to the value.
 
 local ballot, next_ballot, value, key = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+if ARGV[10] ~= 'consistent' then
+  return { 'too_high' }
+end
 local too_high = count(below(ballot, next_ballot) and next_ballot or ballot)
 if too_high then
   return too_high

@@ -64,6 +64,19 @@ local function with_fence(answer)
   return answer
 end
 
+-- When the acceptor was enrolled, and the generation and the tag of its store.
+local function enrolment()
+  local generation = redis.call('HGET', KEYS[3], 'generation') or '0'
+  return { digits('enrolled'), string.rep('0', 20 - #generation) .. generation, digits('tag') }
+end
+
+local function with_enrolment(answer)
+  for _, field in ipairs(enrolment()) do
+    answer[#answer + 1] = field
+  end
+  return answer
+end
+
 -- Raises a field of the standing; true when it was lower.
 local function raise(name, to)
   if below(digits(name), to) then

@@ -8,5 +8,8 @@ end
 if not cluster then
   raise('counted', ARGV[13])
 end
+if not is_founder then
+  redis.call('HSET', KEYS[3], 'enrolled', ARGV[5])
+end
 redis.call('HSET', KEYS[3], 'cluster', ARGV[3], 'acceptor', ARGV[4])
 return raise_fence()

@@ -3,10 +3,10 @@
 use redis::{Cmd, Connection, RedisResult, Script, Value as RedisValue};
 
 use crate::caspaxos::{
-    AcceptorId, AcceptorStatus, Age, Ballot, Batch, Call, Epoch, Fence, Floor, ListEntry, ListKind,
-    ListPage, ListRequest, Reply, Request, Value,
+    AcceptorId, AcceptorStatus, Age, Ballot, Batch, Call, Enrolment, Epoch, Fence, Floor,
+    ListEntry, ListKind, ListPage, ListRequest, Reply, Request, Value,
 };
-use crate::identity::{BadClusterId, Nonce};
+use crate::identity::{BadClusterId, Generation, Nonce};
 use crate::kv::Key;
 use crate::store::{encoding, page};
 
@@ -19,6 +19,9 @@ pub struct Scripts {
     remove: Step,
     raise: Step,
     enrol: Step,
+    note: Step,
+    confirm: Step,
+    mark: Step,
     wipe: Step,
     status: Step,
 }
@@ -75,13 +78,22 @@ impl Scripts {
                 Step { text, script: Script::new(text) }
             }};
         }
+        /// Of an acceptor that serves.
+        macro_rules! serving {
+            ($($file:literal),*) => {
+                step!("common", "admit", "enrolled", "confirmed", "fenced", $($file),*)
+            };
+        }
         Scripts {
-            prepare: step!("common", "admit", "enrolled", "fenced", "current", "prepare"),
-            accept: step!("common", "admit", "enrolled", "fenced", "current", "accept"),
-            read: step!("common", "admit", "enrolled", "fenced", "current", "read"),
-            list: step!("common", "admit", "enrolled", "fenced", "current", "list"),
-            remove: step!("common", "admit", "enrolled", "fenced", "current", "remove"),
-            raise: step!("common", "admit", "enrolled", "fenced", "told", "raise"),
+            prepare: serving!("current", "prepare"),
+            accept: serving!("current", "accept"),
+            read: serving!("current", "read"),
+            list: serving!("current", "list"),
+            remove: serving!("current", "remove"),
+            raise: serving!("told", "raise"),
+            mark: serving!("current", "mark"),
+            note: step!("common", "admit", "enrolled", "fenced", "note"),
+            confirm: step!("common", "admit", "enrolled", "fenced", "confirm"),
             enrol: step!("common", "admit", "fenced", "told", "enrol"),
             wipe: step!("common", "admit", "fenced", "wipe"),
             status: step!("common", "status"),
@@ -92,12 +104,27 @@ impl Scripts {
     pub fn load(&self, connection: &mut Connection) -> RedisResult<()> {
         let registers = [&self.prepare, &self.accept, &self.read, &self.list, &self.remove];
         let cluster = [&self.raise, &self.enrol, &self.wipe, &self.status];
-        registers.iter().chain(&cluster).try_for_each(|step| step.script.load(connection).map(drop))
+        let confirmation = [&self.note, &self.confirm, &self.mark];
+        let mut all = registers.iter().chain(&cluster).chain(&confirmation);
+        all.try_for_each(|step| step.script.load(connection).map(drop))
+    }
+
+    /// The command that begins the next generation of an acceptor, if its server
+    /// was started since the last time; `run` is what the server drew then.
+    pub fn begin(names: &Names, run: &str) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(include_str!("../lua/begin.lua")).arg(1).arg(&names.standing);
+        command.arg(run).arg(format!("{:020}", rand::random::<u64>()));
+        command
     }
 
     /// The command that runs the step of a call.
     pub fn command(&self, names: &Names, call: &Call, naming: Naming) -> Cmd {
         let digits = |number: u64| format!("{number:020}");
+        let fields = |enrolment: &Enrolment| {
+            let Enrolment { epoch, generation } = enrolment;
+            [epoch.0, generation.count, generation.tag].map(digits)
+        };
         let start = |step: &Step, register: String| {
             let mut command = match naming {
                 Naming::Hash => redis::cmd("EVALSHA").arg(step.script.get_hash()).clone(),
@@ -121,6 +148,7 @@ impl Scripts {
                 command.arg(ballot.to_sortable()).arg(next.to_sortable());
                 command.arg(encoding::encode_with_memory(value)).arg(key.as_str());
                 command.arg(if value.record.is_live() { "live" } else { "dead" });
+                command.arg(if call.request.is_consistent() { "consistent" } else { "" });
                 command
             }
             Request::Read { key } => start(&self.read, register(key)),
@@ -156,6 +184,21 @@ impl Scripts {
                 if let Request::Enrol { counter, is_founding, .. } = &call.request {
                     command.arg(digits(*counter)).arg(if *is_founding { "founding" } else { "" });
                 }
+                command
+            }
+            Request::Note { of, enrolment } => {
+                let mut command = start(&self.note, names.registers.clone());
+                command.arg(&*of.0).arg(&fields(enrolment));
+                command
+            }
+            Request::Confirm { enrolment } => {
+                let mut command = start(&self.confirm, names.registers.clone());
+                command.arg(&fields(enrolment));
+                command
+            }
+            Request::Mark { tag } => {
+                let mut command = start(&self.mark, names.registers.clone());
+                command.arg(digits(*tag));
                 command
             }
             Request::Wipe => start(&self.wipe, names.registers.clone()),
@@ -224,6 +267,10 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
                 "it keeps the registers of acceptor {held}; give each acceptor a server of its own"
             ));
         }
+        "unconfirmed" => Reply::Unconfirmed(fields.enrolment()?),
+        "noted" => Reply::Noted(fields.enrolment()?),
+        "confirmed" => Reply::Confirmed,
+        "marked" => Reply::Marked(fields.enrolment()?),
         "behind" => Reply::Behind,
         "too_high" => Reply::TooHigh,
         "not_empty" => Reply::NotEmpty,
@@ -236,8 +283,18 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
                 id => Some(id.parse().map_err(|bad: BadClusterId| bad.to_string())?),
             };
             let nonce = Nonce(fields.digits()?);
+            let enrolment = fields.enrolment()?;
+            let is_confirmed = fields.text()? == "yes";
             let (registers, dead) = (fields.integer()?, fields.integer()?);
-            Reply::Status(AcceptorStatus { fence, cluster, nonce, registers, dead })
+            Reply::Status(AcceptorStatus {
+                fence,
+                cluster,
+                nonce,
+                enrolment,
+                is_confirmed,
+                registers,
+                dead,
+            })
         }
         kind => return Err(format!("a script answered an unknown {kind:?}")),
     };
@@ -279,6 +336,12 @@ impl Fields {
             Some(RedisValue::Int(number)) => u64::try_from(number).map_err(|e| e.to_string()),
             other => Err(format!("a script answered {other:?} where a number belongs")),
         }
+    }
+
+    fn enrolment(&mut self) -> Result<Enrolment, String> {
+        let epoch = Epoch(self.digits()?);
+        let generation = Generation { count: self.digits()?, tag: self.digits()? };
+        Ok(Enrolment { epoch, generation })
     }
 
     fn fence(&mut self) -> Result<Fence, String> {

@@ -4,7 +4,7 @@
 //! append-only file before it sends the replies of an event loop turn, so a
 //! reply means that the write is on disk. Everything here guards that.
 
-use redis::{Connection, RedisError as ClientError, RedisResult, Value};
+use redis::{Connection, InfoDict, RedisError as ClientError, RedisResult, Value};
 
 use super::{RedisError, name};
 use crate::config::RedisAddress;
@@ -49,6 +49,14 @@ pub fn check(connection: &mut Connection, address: &RedisAddress) -> Result<(), 
             remedy: format!("give it no master: redis-cli {host_port} replicaof no one"),
         }),
     }
+}
+
+/// What the server drew when it was started.
+pub fn run_id(connection: &mut Connection, address: &RedisAddress) -> Result<String, RedisError> {
+    let told: RedisResult<InfoDict> = redis::cmd("INFO").arg("server").query(connection);
+    let told = told.map_err(|error| not_told(address, "INFO", &error))?;
+    let run: Option<String> = told.get("run_id");
+    run.ok_or_else(|| super::unreachable(address, "INFO server tells no run_id".into()))
 }
 
 fn config_get(connection: &mut Connection, setting: &str) -> RedisResult<String> {
