@@ -28,36 +28,6 @@ pub struct ClusterId(NonZeroU64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Nonce(pub u64);
 
-/// How often a member's store was opened or marked, and a random number of the
-/// last time. It is durable in the store, and the other members note it.
-///
-/// A copy of the store that is put back later counts on from where it was
-/// copied: it comes to a count that the others know already, with another tag.
-/// What was written after it was copied is lost, and may have been
-/// acknowledged: such a member must not vote.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
-)]
-pub struct Generation {
-    /// How often it was opened or marked.
-    pub count: u64,
-    /// Drawn at the last time.
-    pub tag: u64,
-}
-
-impl Generation {
-    /// The next one.
-    pub fn next(self, tag: u64) -> Generation {
-        Generation { count: self.count + 1, tag }
-    }
-
-    /// Whether a store of this generation has all that the store had in the
-    /// generation that is `known`; if not, it is an old copy.
-    pub fn continues(self, known: Generation) -> bool {
-        self.count > known.count || self == known
-    }
-}
-
 /// What the founders of a cluster have in common, and the nonce of each.
 pub struct Founding(Xxh3);
 
@@ -187,16 +157,6 @@ mod tests {
         assert_eq!(first, id(7, &[1, 2, 3]));
         let others = [id(8, &[1, 2, 3]), id(7, &[1, 2, 4]), id(7, &[1, 3, 2]), id(7, &[1, 2])];
         assert!(others.iter().all(|other| *other != first));
-    }
-
-    #[test]
-    fn a_copy_that_is_put_back_does_not_continue_what_is_known() {
-        let copied = Generation { count: 4, tag: 1 };
-        let known = copied.next(2);
-        assert!(
-            known.continues(copied) && known.continues(known) && known.next(3).continues(known)
-        );
-        assert!(!copied.continues(known) && !copied.next(9).continues(known));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | module | what it knows | what it must not know |
 //! |---|---|---|
 //! | [`identity`] | the id of a cluster | how its founders find each other |
+//! | [`generation`] | which store is an old copy | how the others are asked |
 //! | [`kv`] | commands, records, `apply` | how a record is replicated |
 //! | [`caspaxos`] | ballots, the acceptor step, the proposer | clocks, sockets, disks |
 //! | [`raft`] | replicas: the log, the state machine, who answers what | sockets, actors |
@@ -29,6 +30,7 @@ pub mod client;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod generation;
 pub mod http;
 pub mod identity;
 pub mod kv;

@@ -412,7 +412,7 @@ fn lesson_of(from: &AcceptorId, reply: &Option<Reply>) -> Option<Event> {
     match reply {
         Some(Reply::Fenced(fence)) => Some(Event::Told(fence.clone())),
         Some(Reply::Behind) => Some(Event::FoundBehind(from.clone())),
-        Some(Reply::Unconfirmed(told)) => Some(Event::FoundUnconfirmed(from.clone(), *told)),
+        Some(Reply::Unconfirmed(told)) => Some(Event::FoundUnconfirmed(from.clone(), told.clone())),
         _ => None,
     }
 }

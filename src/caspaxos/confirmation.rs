@@ -3,11 +3,9 @@
 //!
 //! An acceptor that comes back with an older copy of its store has forgotten
 //! what it promised and accepted since, as one that answers before its writes
-//! are durable would (rule 3). So each store has a generation
-//! ([`Enrolment`]), which rises each time that it is opened, and the other
-//! acceptors take note of it. A store that was copied goes on counting from
-//! where it was when it was copied; the others know that number already, under
-//! another tag, and refute it.
+//! are durable would (rule 3). So each store has a
+//! [generation](crate::generation) of which the other acceptors take note, and
+//! by which they refute a copy.
 //!
 //! Until it is confirmed the acceptor serves nobody. Whoever it tells so asks all
 //! others to take note of its enrolment, and confirms it when all of them have.
@@ -22,7 +20,9 @@
 
 use std::time::Duration;
 
-use super::{AcceptorId, Caller, Configuration, Effect, Enrolment, Reply, Request, Token};
+use super::{
+    AcceptorId, Caller, Configuration, Effect, Enrolment, EnrolmentClaim, Reply, Request, Token,
+};
 use crate::kv::Key;
 
 /// What a proposer does about one acceptor.
@@ -30,9 +30,11 @@ use crate::kv::Key;
 pub struct Confirmation {
     token: Token,
     acceptor: AcceptorId,
-    enrolment: Enrolment,
+    claim: EnrolmentClaim,
     /// The others that have taken note of it.
     noted: Vec<AcceptorId>,
+    /// Those that were told of the configuration, and asked again after that.
+    taught: Vec<AcceptorId>,
     /// One that knows a newer enrolment, which it is.
     refuted: Option<(AcceptorId, Enrolment)>,
     /// Whether the acceptor serves.
@@ -63,10 +65,15 @@ impl Confirmation {
 
     /// Begins to make sure of an acceptor that has told its enrolment; `round` is a
     /// round of its own. One that was marked serves already.
-    pub fn new(round: u64, acceptor: AcceptorId, enrolment: Enrolment, is_confirmed: bool) -> Self {
+    pub fn new(
+        round: u64,
+        acceptor: AcceptorId,
+        claim: EnrolmentClaim,
+        is_confirmed: bool,
+    ) -> Self {
         let token = Token { key: Key::configuration(), round };
-        let (noted, refuted, retries) = (Vec::new(), None, 0);
-        Confirmation { token, acceptor, enrolment, noted, refuted, is_confirmed, retries }
+        let (noted, taught, refuted, retries) = (Vec::new(), Vec::new(), None, 0);
+        Confirmation { token, acceptor, claim, noted, taught, refuted, is_confirmed, retries }
     }
 
     /// True for the replies and timers of this.
@@ -76,7 +83,7 @@ impl Confirmation {
 
     /// What the acceptor has told.
     pub fn enrolment(&self) -> Enrolment {
-        self.enrolment
+        self.claim.enrolment()
     }
 
     /// Asks the others that have not taken note, and confirms the acceptor if that
@@ -89,9 +96,8 @@ impl Confirmation {
         patience: Duration,
         effects: &mut Vec<Effect>,
     ) {
-        let note = Request::Note { of: self.acceptor.clone(), enrolment: self.enrolment };
         let silent = self.others(configuration).filter(|id| !self.noted.contains(id));
-        effects.extend(silent.map(|id| self.send(id, caller, note.clone())));
+        effects.extend(silent.map(|id| self.note(id, caller)));
         self.confirm(caller, configuration, effects);
         let step = patience / Self::PATIENT_RETRIES;
         let after = step * (1 << self.retries.saturating_sub(Self::PATIENT_RETRIES).min(6));
@@ -109,7 +115,7 @@ impl Confirmation {
         let is_itself = from == self.acceptor;
         match reply {
             Some(Reply::Noted(known)) if !is_itself => {
-                if self.enrolment.continues(known) {
+                if known == self.claim.enrolment() {
                     self.noted.push(from);
                     self.confirm(caller, configuration, effects);
                 } else if self.refuted.is_none() {
@@ -118,10 +124,15 @@ impl Confirmation {
                     effects.push(self.send(&self.acceptor, caller, Request::Status));
                 }
             }
+            // The proposer has told it the configuration, in front of this.
+            Some(Reply::Behind) if !is_itself && !self.taught.contains(&from) => {
+                effects.push(self.note(&from, caller));
+                self.taught.push(from);
+            }
             Some(Reply::Confirmed) if is_itself => self.is_confirmed = true,
-            Some(Reply::Status(status)) if is_itself && status.enrolment == self.enrolment => {
+            Some(Reply::Status(status)) if is_itself && status.claim == self.claim => {
                 if let Some((witness, known)) = self.refuted.clone() {
-                    let (acceptor, told) = (self.acceptor.clone(), self.enrolment);
+                    let (acceptor, told) = (self.acceptor.clone(), self.claim.enrolment());
                     effects.push(Effect::FoundOldCopy(OldCopy { acceptor, told, witness, known }));
                 }
             }
@@ -169,9 +180,14 @@ impl Confirmation {
         let is_majority = (noted + 1) * 2 > all + 1;
         let is_enough = noted == all || (is_majority && self.retries >= Self::PATIENT_RETRIES);
         if self.refuted.is_none() && !self.is_confirmed && is_enough {
-            let request = Request::Confirm { enrolment: self.enrolment };
+            let request = Request::Confirm { enrolment: self.claim.enrolment() };
             effects.push(self.send(&self.acceptor, caller, request));
         }
+    }
+
+    fn note(&self, to: &AcceptorId, caller: Caller) -> Effect {
+        let (of, claim) = (self.acceptor.clone(), self.claim.clone());
+        self.send(to, caller, Request::Note { of, claim })
     }
 
     fn send(&self, to: &AcceptorId, caller: Caller, request: Request) -> Effect {

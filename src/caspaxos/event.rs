@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AcceptorId, Ballot, Call, Collected, Configuration, ConfigurationStep, Enrolment, Epoch, Fence,
-    OldCopy, ReconfigurationError, Reply, Unidentified,
+    AcceptorId, Ballot, Call, Collected, Configuration, ConfigurationStep, EnrolmentClaim, Epoch,
+    Fence, OldCopy, ReconfigurationError, Reply, Unidentified,
 };
 use crate::identity::ClusterId;
 use crate::kv::{Key, Outcome, Submission};
@@ -57,7 +57,7 @@ pub enum Event {
     FoundBehind(AcceptorId),
     /// An acceptor turned away a call that was made for this proposer, since
     /// nobody has confirmed it ([`Reply::Unconfirmed`]).
-    FoundUnconfirmed(AcceptorId, Enrolment),
+    FoundUnconfirmed(AcceptorId, EnrolmentClaim),
     /// It is time to mark the acceptors, so that old copies of their stores can be
     /// told. To come again and again, each second or so.
     Marks,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AcceptorId, Age, Ballot, Enrolment, Epoch, Fence, Lineage, Standing};
+use super::{AcceptorId, Age, Ballot, Enrolment, EnrolmentClaim, Epoch, Fence, Lineage, Standing};
 use crate::identity::{ClusterId, Nonce};
 use crate::kv::{Key, Memory, Record};
 
@@ -116,7 +116,7 @@ pub enum Request {
         /// The other one.
         of: AcceptorId,
         /// As it has told it.
-        enrolment: Enrolment,
+        claim: EnrolmentClaim,
     },
     /// Makes the acceptor serve: its store is no old copy.
     Confirm {
@@ -288,7 +288,7 @@ pub enum Reply {
     TooHigh,
     /// Nobody has made sure yet that the acceptor's store is no old copy. With
     /// its enrolment.
-    Unconfirmed(Enrolment),
+    Unconfirmed(EnrolmentClaim),
     /// The newest enrolment of the other acceptor that this one knows.
     Noted(Enrolment),
     /// The acceptor serves.
@@ -318,7 +318,7 @@ pub struct AcceptorStatus {
     /// Drawn when its store was created.
     pub nonce: Nonce,
     /// When it was enrolled, and the generation of its store.
-    pub enrolment: Enrolment,
+    pub claim: EnrolmentClaim,
     /// Whether it is known to be no old copy, so that it serves.
     pub is_confirmed: bool,
     /// How many registers it holds, roughly where the store cannot tell.
@@ -330,10 +330,10 @@ pub struct AcceptorStatus {
 impl AcceptorStatus {
     /// What an acceptor that stands so and holds so many registers tells.
     pub fn new(standing: &Standing, registers: u64, dead: u64) -> Self {
-        let Standing { fence, cluster, nonce, enrolment, is_confirmed, .. } = standing;
+        let Standing { fence, cluster, nonce, generations, .. } = standing;
         let (fence, cluster, nonce) = (fence.clone(), *cluster, *nonce);
-        let (enrolment, is_confirmed) = (*enrolment, *is_confirmed);
-        AcceptorStatus { fence, cluster, nonce, enrolment, is_confirmed, registers, dead }
+        let (claim, is_confirmed) = (standing.claim(), generations.serves());
+        AcceptorStatus { fence, cluster, nonce, claim, is_confirmed, registers, dead }
     }
 }
 

@@ -66,4 +66,4 @@ pub use message::{
 pub use planted::Bug;
 pub use proposer::{Load, Proposer, Settings};
 pub use reconfiguration::ReconfigurationError;
-pub use standing::{Enrolment, MAX_LEAP, Standing};
+pub use standing::{Enrolment, EnrolmentClaim, MAX_LEAP, Standing};

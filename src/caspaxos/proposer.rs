@@ -266,8 +266,8 @@ impl Proposer {
             }
             Event::Told(fence) => drop(self.follow(now, &fence, effects)),
             Event::FoundBehind(acceptor) => self.tell_configuration(acceptor, effects),
-            Event::FoundUnconfirmed(acceptor, enrolment) => {
-                self.make_sure_of(acceptor, enrolment, false, effects);
+            Event::FoundUnconfirmed(acceptor, claim) => {
+                self.make_sure_of(acceptor, claim, false, effects);
             }
             Event::Marks => self.mark(effects),
             Event::Overtaken { key, by } => self.on_overtaken(key, by),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{AcceptorId, Call, Epoch, Fence, Reply, Request};
-use crate::identity::{ClusterId, Generation, Nonce};
+use crate::generation::{Claim, Generation, Generations};
+use crate::identity::{ClusterId, Nonce};
 
 /// Where an acceptor stands towards the cluster; durable like its registers.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -20,14 +21,12 @@ pub struct Standing {
     /// How far ballots count, as far as it matters for [`MAX_LEAP`]: they are at
     /// most half of that above it.
     pub counter: u64,
-    /// When it was enrolled, and the generation of its store.
-    pub enrolment: Enrolment,
+    /// The epoch in which it was enrolled.
+    pub enrolled: Epoch,
+    /// The generations of its store.
+    pub generations: Generations,
     /// The newest enrolments of the other acceptors that it was told.
     pub known: BTreeMap<AcceptorId, Enrolment>,
-    /// Whether a proposer has made sure since the store was opened that it is no
-    /// old copy. Not durable.
-    #[serde(skip)]
-    pub is_confirmed: bool,
 }
 
 /// Which store of an acceptor it is: several may have come one after the other
@@ -42,13 +41,34 @@ pub struct Enrolment {
     pub generation: Generation,
 }
 
-impl Enrolment {
-    /// Whether a store has all that the acceptor had promised and accepted when
+/// What an acceptor's store tells of itself, for others to take note of.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct EnrolmentClaim {
+    /// The epoch in which the acceptor was enrolled.
+    pub epoch: Epoch,
+    /// What the store tells of its generation.
+    pub claim: Claim,
+}
+
+/// What one that serves tells: it has not tried other tags.
+impl From<Enrolment> for EnrolmentClaim {
+    fn from(Enrolment { epoch, generation }: Enrolment) -> Self {
+        EnrolmentClaim { epoch, claim: Claim { generation, tried: Vec::new() } }
+    }
+}
+
+impl EnrolmentClaim {
+    /// What others take note of.
+    pub fn enrolment(&self) -> Enrolment {
+        Enrolment { epoch: self.epoch, generation: self.claim.generation }
+    }
+
+    /// Whether the store has all that the acceptor had promised and accepted when
     /// it was `known` so; if not, it is an old copy, or a store from before the
     /// acceptor was removed and added anew.
-    pub fn continues(self, known: Enrolment) -> bool {
+    pub fn continues(&self, known: Enrolment) -> bool {
         let is_same = self.epoch == known.epoch;
-        self.epoch > known.epoch || (is_same && self.generation.continues(known.generation))
+        self.epoch > known.epoch || (is_same && self.claim.continues(known.generation))
     }
 }
 
@@ -67,8 +87,12 @@ impl Standing {
     /// The store was opened: it begins its next generation, and must be
     /// confirmed. `tag` is random.
     pub fn open(&mut self, tag: u64) {
-        self.enrolment.generation = self.enrolment.generation.next(tag);
-        self.is_confirmed = false;
+        self.generations.open(tag);
+    }
+
+    /// What it tells of its store.
+    pub fn claim(&self) -> EnrolmentClaim {
+        EnrolmentClaim { epoch: self.enrolled, claim: self.generations.claim() }
     }
 
     /// Lets a call in, or gives the answer that says why not; whoever is turned
@@ -95,8 +119,8 @@ impl Standing {
             None if call.cluster.is_none() || !call.request.is_for_strangers() => {
                 return Some(Reply::NotEnrolled);
             }
-            Some(_) if !self.is_confirmed && !call.request.is_for_unconfirmed() => {
-                return Some(Reply::Unconfirmed(self.enrolment));
+            Some(_) if !self.generations.serves() && !call.request.is_for_unconfirmed() => {
+                return Some(Reply::Unconfirmed(self.claim()));
             }
             Some(_) | None => {}
         }
@@ -116,11 +140,12 @@ impl Standing {
                 true => Some(Reply::Behind),
                 false => self.refuse_numbers(&call.request),
             },
-            Request::Note { of, enrolment } => self.refuse_note(call.epoch, of, *enrolment),
+            Request::Note { of, claim } => self.refuse_note(call.epoch, of, claim),
             // It may be too far behind to be told of the epoch before.
             Request::Confirm { enrolment } => {
-                let is_it = self.is_confirmed || *enrolment == self.enrolment;
-                (!is_it).then_some(Reply::Unconfirmed(self.enrolment))
+                let own = self.claim();
+                let is_it = self.generations.serves() || *enrolment == own.enrolment();
+                (!is_it).then_some(Reply::Unconfirmed(own))
             }
             // One that belongs to no cluster cannot be told of an epoch.
             Request::Wipe => {
@@ -164,38 +189,39 @@ impl Standing {
     }
 
     /// Why it takes no note of another acceptor, if it does not.
-    fn refuse_note(&self, epoch: Epoch, of: &AcceptorId, told: Enrolment) -> Option<Reply> {
+    fn refuse_note(&self, epoch: Epoch, of: &AcceptorId, told: &EnrolmentClaim) -> Option<Reply> {
         let configuration = self.fence.configuration.as_ref();
         let is_member = configuration.is_some_and(|it| it.acceptors().any(|id| id == of));
         if epoch > self.fence.epoch || !is_member {
             return Some(Reply::Behind);
         }
         let known = self.known.get(of).copied().unwrap_or_default();
-        let is_plausible =
-            told.epoch <= epoch && is_near(known.generation.count, told.generation.count);
+        let is_plausible = told.epoch <= epoch
+            && told.claim.tried.len() <= Claim::MAX_TRIED
+            && is_near(known.generation.count, told.claim.generation.count);
         (!is_plausible).then_some(Reply::TooHigh)
     }
 
     /// Takes note of another acceptor, unless it knows better.
-    pub fn note(&mut self, of: &AcceptorId, told: Enrolment) -> Reply {
-        let known = self.known.entry(of.clone()).or_insert(told);
+    pub fn note(&mut self, of: &AcceptorId, told: &EnrolmentClaim) -> Reply {
+        let known = self.known.entry(of.clone()).or_default();
         if told.continues(*known) {
-            *known = told;
+            *known = told.enrolment();
         }
         Reply::Noted(*known)
     }
 
     /// Serves from now on.
     pub fn confirm(&mut self) -> Reply {
-        self.is_confirmed = true;
+        self.generations.serve();
         Reply::Confirmed
     }
 
     /// Begins the next generation while it serves, so that copies that were made
     /// before can be told from it.
     pub fn mark(&mut self, tag: u64) -> Reply {
-        self.enrolment.generation = self.enrolment.generation.next(tag);
-        Reply::Marked(self.enrolment)
+        self.generations.mark(tag);
+        Reply::Marked(self.claim().enrolment())
     }
 
     /// Raises the fence.
@@ -223,7 +249,7 @@ impl Standing {
             self.counter = self.counter.max(counter);
         }
         if !is_founder {
-            self.enrolment.epoch = fence.epoch;
+            self.enrolled = fence.epoch;
         }
         self.cluster = cluster;
         self.raise(fence)
@@ -273,7 +299,9 @@ mod tests {
 
     /// An acceptor that was enrolled with a fence.
     fn enrolled(fence: Fence) -> Standing {
-        Standing { fence, cluster: OURS, ..Standing::default() }
+        let mut standing = Standing { fence, cluster: OURS, ..Standing::default() };
+        standing.confirm();
+        standing
     }
 
     #[test]
@@ -294,6 +322,8 @@ mod tests {
         assert_eq!(new.clone().enrol(OURS, (&fence(2, 3), 9, false), true), Reply::NotEmpty);
         let reply = new.enrol(OURS, (&fence(2, 3), 9, false), false);
         assert!(matches!(reply, Reply::Raised { is_aged: true, .. }));
+        assert_eq!(new.admit(&call(2, 3)), Some(Reply::Unconfirmed(enrolment(2, 0, 0).into())));
+        assert_eq!(new.confirm(), Reply::Confirmed);
         assert_eq!((new.admit(&call(2, 3)), new.counter), (None, 9));
         assert_eq!(new.enrol(OURS, (&fence(2, 3), 9, false), true), Reply::NotEmpty);
         assert_eq!(new.leave(), Reply::Wiped);
@@ -307,7 +337,54 @@ mod tests {
             let reply = founder.enrol(OURS, (&fence(1, 0), 0, true), holds_registers);
             assert!(matches!(reply, Reply::Raised { .. }));
         }
+        founder.confirm();
         assert_eq!(founder.admit(&call(1, 0)), None);
+    }
+
+    fn enrolment(epoch: u64, count: u64, tag: u64) -> Enrolment {
+        Enrolment { epoch: Epoch(epoch), generation: Generation { count, tag } }
+    }
+
+    #[test]
+    fn one_whose_store_was_opened_serves_nobody_until_it_is_confirmed() {
+        let mut standing = enrolled(fence(5, 2));
+        standing.open(7);
+        let opened = enrolment(0, 1, 7);
+        let unconfirmed = || Some(Reply::Unconfirmed(opened.into()));
+        assert_eq!(standing.admit(&call(5, 2)), unconfirmed());
+        // Nor is it told of a configuration, which would count as a promise.
+        let raise = Call { request: Request::Raise { fence: fence(6, 2) }, ..call(6, 2) };
+        assert_eq!(standing.admit(&raise), unconfirmed());
+        let confirm = |enrolment| Call { request: Request::Confirm { enrolment }, ..call(6, 2) };
+        let other = confirm(enrolment(0, 1, 8));
+        assert_eq!(standing.admit(&other), unconfirmed());
+        assert_eq!(standing.admit(&confirm(opened)), None);
+        assert_eq!(standing.confirm(), Reply::Confirmed);
+        assert_eq!(standing.admit(&call(5, 2)), None);
+        assert_eq!(standing.mark(9), Reply::Marked(enrolment(0, 2, 9)));
+        assert_eq!(standing.admit(&call(5, 2)), None, "a mark takes nothing back");
+    }
+
+    #[test]
+    fn notes_of_others_only_rise() {
+        let mut standing = enrolled(fence(5, 2));
+        let (a1, known) = (AcceptorId::from("a1"), enrolment(3, 4, 1));
+        let note = |of: &str, told: Enrolment| {
+            let request = Request::Note { of: of.into(), claim: told.into() };
+            Call { request, ..call(5, 2) }
+        };
+        assert_eq!(standing.admit(&note("a1", known)), None);
+        assert_eq!(standing.note(&a1, &known.into()), Reply::Noted(known));
+        for old in [enrolment(3, 4, 2), enrolment(3, 3, 9), enrolment(2, 99, 9)] {
+            assert_eq!(standing.note(&a1, &old.into()), Reply::Noted(known), "{old:?}");
+        }
+        let newer = enrolment(4, 1, 1);
+        assert_eq!(standing.note(&a1, &newer.into()), Reply::Noted(newer));
+        // Of who is none of the configuration, and what nobody can have come to.
+        assert_eq!(standing.admit(&note("a9", known)), Some(Reply::Behind));
+        for made_up in [enrolment(6, 1, 1), enrolment(5, u64::MAX, 1)] {
+            assert_eq!(standing.admit(&note("a1", made_up)), Some(Reply::TooHigh), "{made_up:?}");
+        }
     }
 
     #[test]

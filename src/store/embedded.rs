@@ -159,7 +159,10 @@ mod tests {
     fn open(directory: &Path) -> EmbeddedStore {
         let mut store = try_open(directory).unwrap();
         let enrol = Request::Enrol { fence: Fence::default(), counter: 0, is_founding: true };
-        store.serve(&[call(enrol)]).unwrap();
+        let replies = store.serve(&[call(enrol), call(Request::Status)]).unwrap();
+        let [_, Reply::Status(status)] = &replies[..] else { panic!("{replies:?}") };
+        let confirm = Request::Confirm { enrolment: status.claim.enrolment() };
+        assert_eq!(store.serve(&[call(confirm)]).unwrap(), [Reply::Confirmed]);
         store
     }
 

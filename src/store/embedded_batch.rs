@@ -89,7 +89,7 @@ impl<'a> Batch<'a> {
                     holds_registers,
                 ))
             }
-            Request::Note { of, enrolment } => Ok(self.standing.note(of, *enrolment)),
+            Request::Note { of, claim } => Ok(self.standing.note(of, claim)),
             Request::Confirm { .. } => Ok(self.standing.confirm()),
             Request::Mark { tag } => Ok(self.standing.mark(*tag)),
             Request::Wipe => Ok(self.standing.leave()),

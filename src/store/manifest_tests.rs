@@ -58,8 +58,10 @@ impl Both {
         let next = Ballot { counter: 2, ..ballot() };
         let enrol = Request::Enrol { fence: Fence::default(), counter: 0, is_founding: true };
         let accept = Request::Accept { key: key(number), ballot: ballot(), value, next };
-        let replies = self.acceptor.serve(&[call(enrol), call(accept)]).unwrap();
-        assert_eq!(replies[1], Reply::Accepted);
+        self.acceptor.serve(&[call(enrol)]).unwrap();
+        self.confirm();
+        let replies = self.acceptor.serve(&[call(accept)]).unwrap();
+        assert_eq!(replies, [Reply::Accepted]);
         let mut writes = Writes::default();
         for space in [Space::Log, Space::Meta, Space::State(1)] {
             writes.put(space, format!("k{number}"), text(number));
@@ -67,7 +69,16 @@ impl Both {
         self.replica.commit(writes, Durability::Now).unwrap();
     }
 
+    /// Has the acceptor serve.
+    fn confirm(&mut self) {
+        let replies = self.acceptor.serve(&[call(Request::Status)]).unwrap();
+        let [Reply::Status(status)] = &replies[..] else { panic!("{replies:?}") };
+        let confirm = Request::Confirm { enrolment: status.claim.enrolment() };
+        assert_eq!(self.acceptor.serve(&[call(confirm)]).unwrap(), [Reply::Confirmed]);
+    }
+
     fn assert_whole(&mut self) {
+        self.confirm();
         for number in 0..KEYS {
             let read = self.acceptor.serve(&[call(Request::Read { key: key(number) })]).unwrap();
             let Reply::WasRead { record, .. } = &read[0] else { panic!("{read:?}") };

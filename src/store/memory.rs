@@ -26,8 +26,8 @@ impl MemoryStore {
     pub fn of_founder(nonce: Nonce, cluster: ClusterId, configuration: Configuration) -> Self {
         let (epoch, configuration) = (configuration.epoch, Some(configuration));
         let fence = Fence { epoch, configuration, ..Fence::default() };
-        let (cluster, is_confirmed) = (Some(cluster), true);
-        let standing = Standing { fence, cluster, is_confirmed, ..Standing::new(nonce) };
+        let mut standing = Standing { fence, cluster: Some(cluster), ..Standing::new(nonce) };
+        standing.confirm();
         MemoryStore { standing, ..MemoryStore::default() }
     }
 
@@ -57,7 +57,7 @@ impl MemoryStore {
                 let holds_registers = !self.registers.is_empty();
                 self.standing.enrol(call.cluster, (fence, *counter, *is_founding), holds_registers)
             }
-            Request::Note { of, enrolment } => self.standing.note(of, *enrolment),
+            Request::Note { of, claim } => self.standing.note(of, claim),
             Request::Confirm { .. } => self.standing.confirm(),
             Request::Mark { tag } => self.standing.mark(*tag),
             Request::Wipe => {

@@ -134,7 +134,9 @@ impl RedisStore {
             settings::check(&mut connection, &self.address)?;
         }
         let run = settings::run_id(&mut connection, &self.address)?;
-        Scripts::begin(&self.names, &run).exec(&mut connection).map_err(failed)?;
+        let begun = Scripts::begin(&self.names, &run).exec(&mut connection);
+        // What a transient one cannot write now it will say when it is asked.
+        begun.or_else(|error| if self.is_transient { Ok(()) } else { Err(failed(error)) })?;
         self.scripts.load(&mut connection).map_err(failed)?;
         Ok(connection)
     }

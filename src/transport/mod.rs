@@ -242,11 +242,10 @@ pub fn call_bytes(call: &caspaxos::Call) -> usize {
         }
         Request::Remove { key, .. } => FRAME_BYTES + key.as_str().len(),
         Request::Raise { .. } | Request::Enrol { .. } => FENCE_BYTES,
-        Request::Note { .. }
-        | Request::Confirm { .. }
-        | Request::Mark { .. }
-        | Request::Wipe
-        | Request::Status => FRAME_BYTES,
+        Request::Note { claim, .. } => FRAME_BYTES + claim_bytes(claim),
+        Request::Confirm { .. } | Request::Mark { .. } | Request::Wipe | Request::Status => {
+            FRAME_BYTES
+        }
     }
 }
 
@@ -257,6 +256,10 @@ const FRAME_BYTES: usize = 1024;
 /// No less than what a fence takes, with the configuration of a cluster.
 const FENCE_BYTES: usize = 8 << 10;
 
+fn claim_bytes(claim: &caspaxos::EnrolmentClaim) -> usize {
+    claim.claim.tried.len() * 10
+}
+
 fn reply_bytes(reply: &caspaxos::Reply) -> usize {
     use crate::caspaxos::Reply;
     let value_bytes = |value: &Option<bytes::Bytes>| value.as_ref().map_or(0, |v| v.len());
@@ -265,11 +268,12 @@ fn reply_bytes(reply: &caspaxos::Reply) -> usize {
             Reply::Prepared { value, .. } => value.size_bytes(),
             Reply::WasRead { record, .. } => value_bytes(&record.value),
             Reply::Listed(page) => page.entries.iter().map(|entry| entry.bytes()).sum(),
-            Reply::Fenced(_) | Reply::Raised { .. } | Reply::Status(_) => FENCE_BYTES,
+            Reply::Fenced(_) | Reply::Raised { .. } => FENCE_BYTES,
+            Reply::Status(status) => FENCE_BYTES + claim_bytes(&status.claim),
+            Reply::Unconfirmed(claim) => claim_bytes(claim),
             Reply::Accepted
             | Reply::Conflict { .. }
             | Reply::NotEnrolled
-            | Reply::Unconfirmed(_)
             | Reply::Noted(_)
             | Reply::Confirmed
             | Reply::Marked(_)

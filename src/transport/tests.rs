@@ -90,8 +90,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A change of the format must come with a new [`WIRE_VERSION`].
 #[test]
-fn the_format_is_that_of_version_7() {
-    let golden = "070464656d6f027031e807\
+fn the_format_is_that_of_version_8() {
+    let golden = "080464656d6f027031e807\
                   0002613103\
                   0107010200016b04027031000107\
                   010201016b04027031000101760202000101030270\
@@ -102,7 +102,7 @@ fn the_format_is_that_of_version_7() {
 
 #[test]
 fn so_is_that_of_a_batch_for_a_replica() {
-    let golden = "070464656d6f027031e807\
+    let golden = "080464656d6f027031e807\
                   01010205\
                   010700030101010103070403080003090100016b010176030a\
                   0102016b0503633a31030b010301016b010176000103\

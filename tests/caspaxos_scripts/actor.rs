@@ -53,6 +53,8 @@ pub struct Actor {
     pub now: Duration,
     pub sent: VecDeque<(AcceptorId, Token, Call)>,
     pub timer: Option<(Token, Duration)>,
+    /// All that were set and not fired by [`Actor::fire_all`].
+    timers: Vec<(Token, Duration)>,
     pub answers: Vec<(CommandId, Result<Outcome, Failure>)>,
     pub steps: Vec<(CommandId, Result<Epoch, ReconfigurationError>)>,
     pub batches: Vec<(CommandId, Collected)>,
@@ -75,6 +77,7 @@ impl Actor {
             now: Duration::ZERO,
             sent: VecDeque::new(),
             timer: None,
+            timers: Vec::new(),
             answers: Vec::new(),
             steps: Vec::new(),
             batches: Vec::new(),
@@ -94,10 +97,16 @@ impl Actor {
                     }
                     self.sent.push_back((to, token, call));
                 }
-                Effect::SetTimer { token, after } => self.timer = Some((token, after)),
+                Effect::SetTimer { token, after } => {
+                    self.timers.push((token.clone(), self.now + after));
+                    self.timer = Some((token, after));
+                }
                 Effect::Answer { id, result } => self.answers.push((id, result)),
                 Effect::Unidentified(why) => self.unidentified.push(why),
-                Effect::Configured(_) | Effect::Identified(_) | Effect::Seeks(_) => {}
+                Effect::Configured(_)
+                | Effect::Identified(_)
+                | Effect::FoundOldCopy(_)
+                | Effect::Seeks(_) => {}
                 Effect::Reconfigured { id, result } => self.steps.push((id, result)),
                 Effect::Collected { id, collected } => self.batches.push((id, collected)),
             }
@@ -143,6 +152,16 @@ impl Actor {
         self.take(Event::TimerFired { token });
     }
 
+    /// Fires all timers, in order.
+    pub fn fire_all(&mut self) {
+        let mut timers = std::mem::take(&mut self.timers);
+        timers.sort_by_key(|(_, at)| *at);
+        for (token, at) in timers {
+            self.now = self.now.max(at);
+            self.take(Event::TimerFired { token });
+        }
+    }
+
     /// The value that a command left, by its id.
     pub fn value(&self, id: CommandId) -> Option<&str> {
         let (_, result) = self.answers.iter().find(|(answered, _)| *answered == id)?;
@@ -159,6 +178,9 @@ pub fn kind(request: &Request) -> &'static str {
         Request::List(_) => "list",
         Request::Raise { .. } => "raise",
         Request::Enrol { .. } => "enrol",
+        Request::Note { .. } => "note",
+        Request::Confirm { .. } => "confirm",
+        Request::Mark { .. } => "mark",
         Request::Wipe => "wipe",
         Request::Status => "status",
     }

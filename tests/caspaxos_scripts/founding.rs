@@ -34,7 +34,10 @@ fn two_proposers_found_one_cluster_and_commands_wait_for_it() {
             actor.take(Event::Replied { token, from, reply });
         }
     }
-    p1.run(&mut acceptors);
+    for _ in 0..10 {
+        p1.run(&mut acceptors);
+        p1.fire_all();
+    }
     assert_eq!(p1.value(1), Some("1"));
     p2.submit(2, Command::Add(1));
     p2.run(&mut acceptors);

@@ -25,11 +25,14 @@ fn a_step_reaches_other_proposers_through_the_fence() {
     p2.submit(3, Command::Add(1));
     p2.run(&mut acceptors);
     assert_eq!(p2.value(3), Some("6"));
-    assert_eq!(p2.rounds, ["accept", "prepare", "accept"]);
+    assert_eq!(p2.rounds[..3], ["accept", "prepare", "accept"]);
     assert_eq!(p2.proposer.configuration(), p1.proposer.configuration());
     let read = Request::Read { key: Key::try_from("k").unwrap() };
+    // It holds the value once it was confirmed.
+    p2.submit(4, Command::Add(1));
+    p2.run(&mut acceptors);
     let reply = acceptors.serve(&"a4".into(), in_epoch(2, read));
-    assert!(matches!(reply, Reply::WasRead { record, .. } if record.text() == Some("6")));
+    assert!(matches!(reply, Reply::WasRead { record, .. } if record.text() == Some("7")));
 }
 
 /// An acceptor that missed a step is told of it by whoever finds out.
@@ -52,6 +55,8 @@ fn an_acceptor_that_missed_a_step_is_told_its_configuration() {
     };
     assert_eq!(acceptors.serve(&"a3".into(), in_epoch(2, prepare.clone())), Reply::Behind);
     p1.submit(2, Command::Add(1));
+    p1.run(&mut acceptors);
+    p1.fire();
     p1.run(&mut acceptors);
     assert_eq!(p1.value(2), Some("1"));
     let reply = acceptors.serve(&"a3".into(), in_epoch(2, prepare));

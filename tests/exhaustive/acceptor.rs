@@ -23,7 +23,8 @@ impl Acceptor {
     pub fn founder(configuration: Configuration) -> Acceptor {
         let (epoch, configuration) = (configuration.epoch, Some(configuration));
         let fence = Fence { epoch, configuration, ..Fence::default() };
-        let standing = Standing { fence, cluster: CLUSTER, ..Standing::default() };
+        let mut standing = Standing { fence, cluster: CLUSTER, ..Standing::default() };
+        standing.confirm();
         Acceptor { standing, ..Acceptor::default() }
     }
 
@@ -44,6 +45,9 @@ impl Acceptor {
             Request::Read { .. } => call.epoch == fence.epoch,
             Request::Raise { .. }
             | Request::Enrol { .. }
+            | Request::Note { .. }
+            | Request::Confirm { .. }
+            | Request::Mark { .. }
             | Request::Remove { .. }
             | Request::Wipe
             | Request::Status
@@ -76,13 +80,15 @@ impl Acceptor {
                     holds_registers,
                 ));
             }
+            Request::Note { of, claim } => return Ok(self.standing.note(of, claim)),
+            Request::Confirm { .. } => return Ok(self.standing.confirm()),
+            Request::Mark { tag } => return Ok(self.standing.mark(*tag)),
             Request::Wipe => {
                 self.registers.clear();
                 return Ok(self.standing.leave());
             }
             Request::Status => {
-                let fence = self.standing.fence.clone();
-                return Ok(Reply::Status(AcceptorStatus { fence, ..AcceptorStatus::default() }));
+                return Ok(Reply::Status(AcceptorStatus::new(&self.standing, 0, 0)));
             }
             // Nobody asks for it here.
             Request::List(_) => return Ok(Reply::Listed(ListPage::default())),

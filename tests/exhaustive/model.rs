@@ -341,7 +341,10 @@ impl State {
                         }
                     }
                     // It knows its cluster.
-                    Effect::Identified(_) | Effect::Unidentified(_) | Effect::Seeks(_) => {}
+                    Effect::Identified(_)
+                    | Effect::Unidentified(_)
+                    | Effect::FoundOldCopy(_)
+                    | Effect::Seeks(_) => {}
                     Effect::Configured(configuration) => {
                         let mut promises = (*self.promises.part).clone();
                         promises.configured(&configuration)?;
@@ -395,6 +398,7 @@ impl Actor {
             Effect::SetTimer { .. }
             | Effect::Identified(_)
             | Effect::Unidentified(_)
+            | Effect::FoundOldCopy(_)
             | Effect::Seeks(_)
             | Effect::Configured(_)
             | Effect::Reconfigured { .. }

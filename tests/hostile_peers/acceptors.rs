@@ -1,9 +1,13 @@
 //! Every kind of request to an acceptor.
 
+use std::time::{Duration, Instant};
+
 use gryadka::caspaxos::{
-    AcceptorId, Age, Ballot, Call as AcceptorCall, Configuration, Epoch, Fence, Floor, ListKind,
-    ListRequest, MAX_LEAP, Quorum, Reply as AcceptorReply, Request, Value,
+    AcceptorId, AcceptorStatus, Age, Ballot, Call as AcceptorCall, Configuration, Enrolment,
+    EnrolmentClaim, Epoch, Fence, Floor, ListKind, ListRequest, MAX_LEAP, Quorum,
+    Reply as AcceptorReply, Request, Value,
 };
+use gryadka::generation::Generation;
 use gryadka::kv::Record;
 use gryadka::store::{AcceptorStore, EmbeddedStore, Identity};
 use gryadka::transport::{BatchCalls, BatchReplies};
@@ -29,6 +33,10 @@ fn fence(epoch: u64) -> Fence {
     Fence { epoch: Epoch(epoch), configuration, ..Fence::default() }
 }
 
+fn enrolment(epoch: u64, count: u64) -> Enrolment {
+    Enrolment { epoch: Epoch(epoch), generation: Generation { count, tag: 1 } }
+}
+
 /// One request of each kind.
 fn requests() -> Vec<Request> {
     let (prefix, after, limit_bytes) = (String::new(), None, u32::MAX);
@@ -51,7 +59,12 @@ fn requests() -> Vec<Request> {
             Request::Enrol { .. } => {
                 Request::Remove { key: key(), accepted: ballot(1), floor: u64::MAX }
             }
-            Request::Remove { .. } => Request::Wipe,
+            Request::Remove { .. } => {
+                Request::Note { of: "a2".into(), claim: enrolment(1, 1).into() }
+            }
+            Request::Note { .. } => Request::Confirm { enrolment: enrolment(1, 1) },
+            Request::Confirm { .. } => Request::Mark { tag: 1 },
+            Request::Mark { .. } => Request::Wipe,
             Request::Wipe => Request::Status,
             Request::Status => return all,
         };
@@ -71,6 +84,8 @@ enum Refused {
     TooHigh,
     /// Anybody may know it.
     Status,
+    /// It serves already.
+    Confirmed,
 }
 
 fn kind(reply: &AcceptorReply) -> Option<Refused> {
@@ -80,6 +95,7 @@ fn kind(reply: &AcceptorReply) -> Option<Refused> {
         AcceptorReply::Behind => Some(Refused::Behind),
         AcceptorReply::TooHigh => Some(Refused::TooHigh),
         AcceptorReply::Status(_) => Some(Refused::Status),
+        AcceptorReply::Confirmed => Some(Refused::Confirmed),
         AcceptorReply::Prepared { .. }
         | AcceptorReply::Accepted
         | AcceptorReply::Conflict { .. }
@@ -87,6 +103,9 @@ fn kind(reply: &AcceptorReply) -> Option<Refused> {
         | AcceptorReply::Listed(_)
         | AcceptorReply::Raised { .. }
         | AcceptorReply::NotEnrolled
+        | AcceptorReply::Unconfirmed(_)
+        | AcceptorReply::Noted(_)
+        | AcceptorReply::Marked(_)
         | AcceptorReply::NotEmpty
         | AcceptorReply::Removed { .. }
         | AcceptorReply::Wiped => None,
@@ -96,7 +115,7 @@ fn kind(reply: &AcceptorReply) -> Option<Refused> {
 /// What is answered to a request from a proposer of no cluster, of another one,
 /// of an epoch that is over, and of one that nobody made.
 fn answers(request: &Request) -> [Refused; 4] {
-    use Refused::{Behind, Fenced, OtherCluster, Status};
+    use Refused::{Behind, Confirmed, Fenced, OtherCluster, Status};
     match request {
         Request::Prepare { .. }
         | Request::Accept { .. }
@@ -105,7 +124,10 @@ fn answers(request: &Request) -> [Refused; 4] {
         | Request::Raise { .. }
         | Request::Enrol { .. }
         | Request::Remove { .. }
+        | Request::Note { .. }
+        | Request::Mark { .. }
         | Request::Wipe => [OtherCluster, OtherCluster, Fenced, Behind],
+        Request::Confirm { .. } => [OtherCluster, OtherCluster, Fenced, Confirmed],
         Request::Status => [Status; 4],
     }
 }
@@ -138,15 +160,26 @@ fn absurd(request: &Request) -> Vec<Request> {
                 let (ballot, next) = (ballot(counter), ballot(next));
                 Request::Accept { key: key(), ballot, value: value(9), next }
             };
-            far.iter().flat_map(|far| [accept(*far, 1), accept(1, *far)]).collect()
+            let mut all: Vec<Request> =
+                far.iter().flat_map(|far| [accept(*far, 1), accept(1, *far)]).collect();
+            // More changes than a register ever sees.
+            let (ballot, value) = (ballot(1 << 20), value(u64::MAX));
+            all.push(Request::Accept { key: key(), ballot, value, next: ballot });
+            all
         }
         Request::Raise { .. } => fences.map(|fence| Request::Raise { fence }).into(),
         Request::Enrol { .. } => {
             let enrol = |fence| Request::Enrol { fence, counter: 0, is_founding: true };
             fences.map(enrol).into()
         }
+        Request::Note { .. } => {
+            let told = [enrolment(1, u64::MAX), enrolment(CURRENT + 1, 1)];
+            told.map(|told| Request::Note { of: "a2".into(), claim: told.into() }).into()
+        }
         Request::Read { .. }
         | Request::List(_)
+        | Request::Confirm { .. }
+        | Request::Mark { .. }
         | Request::Remove { .. }
         | Request::Wipe
         | Request::Status => Vec::new(),
@@ -167,9 +200,13 @@ fn acceptor_on_disk(cluster: &Cluster) -> Vec<AcceptorReply> {
         store.serve(&[AcceptorCall { cluster, epoch, age, request }]).expect("it serves").remove(0)
     };
     let status = ask(None, Epoch(0), Age(0), Request::Status);
-    let AcceptorReply::Status(ref it) = status else { panic!("{status:?}") };
+    let AcceptorReply::Status(it) = status else { panic!("{status:?}") };
     let (cluster, epoch, age) = (it.cluster, it.fence.epoch, it.fence.age);
-    let mut found = vec![status];
+    // It rises each time that the store is opened, and with marks.
+    let shown = AcceptorStatus { claim: EnrolmentClaim::default(), ..it.clone() };
+    let mut found = vec![AcceptorReply::Status(shown)];
+    let confirm = Request::Confirm { enrolment: it.claim.enrolment() };
+    assert_eq!(ask(cluster, epoch, age, confirm), AcceptorReply::Confirmed);
     for kind in [ListKind::Accepted, ListKind::Dead] {
         let (prefix, after, limit_bytes) = (String::new(), None, u32::MAX);
         let list = ListRequest { kind, prefix, after, limit_bytes };
@@ -187,6 +224,18 @@ fn ask_acceptor(cluster: &Cluster, index: usize, calls: Vec<AcceptorCall>) -> Ve
     match post(cluster, index, BatchCalls::Acceptor { to, calls }) {
         BatchReplies::Acceptor(replies) => arrived(replies),
         BatchReplies::Replica(_) => panic!("a replica answered"),
+    }
+}
+
+fn wait_confirmed(cluster: &Cluster, status: AcceptorCall) {
+    let is_confirmed = || match &ask_acceptor(cluster, 0, vec![status.clone()])[..] {
+        [AcceptorReply::Status(status)] => status.is_confirmed,
+        other => panic!("{other:?}"),
+    };
+    let began = Instant::now();
+    while !is_confirmed() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is never confirmed");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -212,6 +261,7 @@ fn acceptors_turn_away_whom_they_do_not_serve_and_keep_what_they_had() {
     let before = acceptor_on_disk(&cluster);
     cluster.launch(0);
     cluster.wait_ready(0);
+    wait_confirmed(&cluster, call(None, 0, Request::Status));
     let mut rows = Vec::new();
     for request in requests() {
         let callers = [(None, CURRENT), (OTHER, CURRENT), (ours, 1), (ours, 99)];

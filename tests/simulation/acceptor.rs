@@ -87,11 +87,26 @@ impl SimAcceptor {
         SimAcceptor { memory: disk.clone(), disk, ..SimAcceptor::default() }
     }
 
-    /// The machine gets the disk of an acceptor of an earlier cluster, or its own
-    /// one back; it must have crashed before.
+    /// The machine gets the disk of an acceptor of an earlier cluster or an old copy
+    /// of its own, or its own one back; it must have crashed before.
     pub fn exchange_disk(&mut self, other: Disk) -> Disk {
-        self.memory = other.clone();
         std::mem::replace(&mut self.disk, other)
+    }
+
+    /// Starts again on its disk.
+    pub fn restart(&mut self, flaw: Flaw, tag: u64) {
+        self.is_down = false;
+        self.disk.standing.open(tag);
+        // As it was before there were generations.
+        if matches!(flaw, Flaw::IgnoresGenerations | Flaw::IgnoresClusters) {
+            self.disk.standing.confirm();
+        }
+        self.memory = self.disk.clone();
+    }
+
+    /// What is durable.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// What it knows, durable or not.
@@ -162,11 +177,15 @@ impl SimAcceptor {
                     standing.enrol(call.cluster, (fence, *counter, *is_founding), holds_registers);
                 return Ok((reply, Change::Nothing));
             }
+            Request::Note { of, claim } => {
+                return Ok((standing.note(of, claim), Change::Nothing));
+            }
+            Request::Confirm { .. } => return Ok((standing.confirm(), Change::Nothing)),
+            Request::Mark { tag } => return Ok((standing.mark(*tag), Change::Nothing)),
             Request::Wipe => return Ok((standing.leave(), Change::Wipe)),
             Request::Status => {
-                let Standing { fence, cluster, nonce, .. } = standing.clone();
                 let registers = self.memory.registers.len() as u64;
-                let status = AcceptorStatus { fence, cluster, nonce, registers, dead: 0 };
+                let status = AcceptorStatus::new(standing, registers, 0);
                 return Ok((Reply::Status(status), Change::Nothing));
             }
         };
@@ -226,7 +245,6 @@ impl SimAcceptor {
         if flaw == Flaw::ComesBackEmpty {
             self.disk.registers.clear();
         }
-        self.memory = self.disk.clone();
         Ok(())
     }
 
@@ -244,7 +262,9 @@ fn admit(flaw: Flaw, standing: &mut Standing, call: &Call) -> Option<Reply> {
     let mut call = call.clone();
     match flaw {
         Flaw::IgnoresEpochs => call.epoch = call.epoch.max(standing.fence.epoch),
-        Flaw::IgnoresClusters => call.cluster = standing.cluster.or(call.cluster),
+        Flaw::IgnoresClusters => {
+            call.cluster = standing.cluster.or(call.cluster);
+        }
         // As it was before whoever is turned away had to change nothing.
         Flaw::StrangersRaiseFence => standing.fence.epoch = standing.fence.epoch.max(call.epoch),
         _ => {}

@@ -39,6 +39,7 @@ impl Disk {
             if goes_back(&old.fence, &new.fence)
                 || (old.cluster.is_some() && new.cluster != old.cluster && !is_wiped)
                 || new.counter < old.counter
+                || !new.claim().continues(old.claim().enrolment())
             {
                 return Err(format!("the standing goes back: {old:?} to {new:?}"));
             }

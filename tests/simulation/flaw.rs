@@ -22,6 +22,8 @@ pub enum Flaw {
     IgnoresEpochs,
     /// Acceptors serve callers of any cluster.
     IgnoresClusters,
+    /// Acceptors serve whatever generation their store is of.
+    IgnoresGenerations,
     /// Whoever calls raises the epoch of an acceptor, be it turned away or not.
     StrangersRaiseFence,
     /// An acceptor that crashed comes back without its registers, and is taken
@@ -35,7 +37,7 @@ pub enum Flaw {
 
 impl Flaw {
     /// All of them.
-    pub const ALL: [Flaw; 19] = [
+    pub const ALL: [Flaw; 20] = [
         Flaw::Proposer(Bug::KeptSurvivesTimeout),
         Flaw::Proposer(Bug::ReadsFromOne),
         Flaw::Proposer(Bug::ReappliesUnknown),
@@ -51,6 +53,7 @@ impl Flaw {
         Flaw::GrantsEqualAndReusesBallots,
         Flaw::IgnoresEpochs,
         Flaw::IgnoresClusters,
+        Flaw::IgnoresGenerations,
         Flaw::StrangersRaiseFence,
         Flaw::ComesBackEmpty,
         Flaw::RescansNothing,
@@ -74,6 +77,7 @@ impl Flaw {
             | Flaw::PromiseNotDurable
             | Flaw::GrantsEqual
             | Flaw::IgnoresClusters
+            | Flaw::IgnoresGenerations
             | Flaw::StrangersRaiseFence
             | Flaw::ComesBackEmpty => Focus::Anything,
         }

@@ -76,6 +76,8 @@ fn every_seed_is_linearizable_and_goes_on_after_faults() {
         ("acceptors that were wiped", seen.wipes * 4),
         ("collected keys", seen.collected * 4),
         ("acceptors of an earlier cluster", seen.strangers),
+        ("acceptors with an old copy of their disk", seen.old_copies * 4),
+        ("old copies that were found out", seen.old_copies_found * 4),
     ];
     for (path, count) in paths {
         assert!(count >= seeds / 4, "{path}: only {count} in {seeds} seeds");
@@ -174,6 +176,11 @@ fn finds_acceptors_that_ignore_epochs() {
 #[test]
 fn finds_acceptors_that_serve_another_cluster() {
     is_found(Flaw::IgnoresClusters);
+}
+
+#[test]
+fn finds_acceptors_that_come_back_with_an_old_copy_of_their_disk() {
+    is_found(Flaw::IgnoresGenerations);
 }
 
 #[test]

@@ -88,6 +88,8 @@ impl SimProposer {
             Event::Started
             | Event::Submitted { .. }
             | Event::FoundBehind(_)
+            | Event::FoundUnconfirmed(..)
+            | Event::Marks
             | Event::Told(_)
             | Event::Overtaken { .. }
             | Event::Reconfigure { .. }
@@ -114,6 +116,7 @@ impl SimProposer {
                 Effect::SetTimer { .. }
                 | Effect::Identified(_)
                 | Effect::Unidentified(_)
+                | Effect::FoundOldCopy(_)
                 | Effect::Seeks(_)
                 | Effect::Configured(_)
                 | Effect::Reconfigured { .. }

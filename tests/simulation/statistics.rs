@@ -30,6 +30,10 @@ crate::seeds::statistics! {
     acceptor_crashes,
     /// Acceptors that came back with the data of an earlier cluster.
     strangers,
+    /// Acceptors that came back with an old copy of their disk.
+    old_copies,
+    /// How often a proposer found that out.
+    old_copies_found,
     proposer_crashes,
     proposers_asleep,
     operator_crashes,

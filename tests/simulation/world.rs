@@ -67,9 +67,11 @@ enum Happening {
         id: CommandId,
     },
     Collects,
+    /// A proposer marks the acceptors.
+    Marks,
     Fault,
     AcceptorRestarts(usize),
-    /// It gets its own disk back.
+    /// It gets its own newest disk back.
     AcceptorIsItselfAgain(usize),
     ProposerRestarts(usize),
     NetworkMends,
@@ -107,8 +109,11 @@ pub struct World {
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     acceptors: Vec<SimAcceptor>,
-    /// Of acceptors whose machines hold the data of an earlier cluster.
+    /// Of acceptors whose machines hold the data of an earlier cluster, or older
+    /// data of their own.
     true_disks: BTreeMap<usize, Disk>,
+    /// Copies that were made of disks.
+    copies: BTreeMap<usize, Disk>,
     names: Vec<AcceptorId>,
     proposers: Vec<SimProposer>,
     clients: Vec<Client>,
@@ -146,6 +151,7 @@ impl World {
             keys: (0..parameters.keys).map(key).collect(),
             acceptors: nonces.into_iter().map(SimAcceptor::new).collect(),
             true_disks: BTreeMap::new(),
+            copies: BTreeMap::new(),
             names,
             clients,
             network,
@@ -187,6 +193,7 @@ impl World {
         self.plan_fault();
         self.plan_operator();
         self.plan_collection();
+        self.plan_marks();
         while self.has_work() {
             self.advance()?;
         }
@@ -307,10 +314,14 @@ impl World {
             Happening::OperatorWakes { attempt } => self.on_operator(attempt),
             Happening::OperatorAsksAgain { id } => self.on_operator_asks_again(id),
             Happening::Collects => self.on_collects(),
+            Happening::Marks => self.on_marks(),
             Happening::Fault => self.on_fault(),
             Happening::AcceptorRestarts(acceptor) => {
                 self.note(|_| format!("a{} is back", acceptor + 1));
-                self.acceptors[acceptor].is_down = false;
+                let tag = self.random.random();
+                if self.acceptors[acceptor].is_down {
+                    self.acceptors[acceptor].restart(self.flaw, tag);
+                }
                 Ok(())
             }
             Happening::AcceptorIsItselfAgain(acceptor) => self.give_back_disk(acceptor),
@@ -434,6 +445,7 @@ impl World {
                 self.invariants.one_cluster.belongs(cluster)
             }
             Effect::Unidentified(_) | Effect::Seeks(_) => Ok(()),
+            Effect::FoundOldCopy(old) => self.on_old_copy(&old),
             Effect::Configured(configuration) => {
                 self.note(|_| format!("p{proposer} is at {:?}", configuration.epoch));
                 self.invariants.configurations_agree.takes(&configuration)?;

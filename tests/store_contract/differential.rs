@@ -1,8 +1,10 @@
 //! The stores answer alike: long random runs, compared with the memory store.
 
 use gryadka::caspaxos::{
-    Age, Ballot, Batch, Call, Configuration, Epoch, Fence, Floor, ListKind, Reply, Request, Value,
+    Age, Ballot, Batch, Call, Configuration, Enrolment, EnrolmentClaim, Epoch, Fence, Floor,
+    ListKind, Reply, Request, Value,
 };
+use gryadka::generation::{Claim, Generation};
 use gryadka::identity::ClusterId;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -25,22 +27,40 @@ fn redis_answers_as_memory_does() {
 fn compare(subject: &mut dyn Subject, seed: u64) {
     let mut random = SmallRng::seed_from_u64(seed);
     let mut memory = MemorySubject::new();
-    let mut kinds = [0; 14];
+    let mut kinds = [0; 17];
     for round in 0..BATCHES {
         let count = random.random_range(1..=8);
         let mut calls: Vec<Call> = (0..count).map(|_| random_call(&mut random, round)).collect();
         // The dead of a batch itself need not be listed.
         calls.sort_by_key(|call| !is_list_of_the_dead(call));
-        let expected = memory.serve(&calls);
+        let expected = without_generations(memory.serve(&calls));
         expected.iter().for_each(|reply| kinds[kind(reply)] += 1);
-        assert_eq!(subject.serve(&calls), expected, "seed {seed}, batch {round}: {calls:?}");
+        let replies = without_generations(subject.serve(&calls));
+        assert_eq!(replies, expected, "seed {seed}, batch {round}: {calls:?}");
         if round % 500 == 499 {
+            // One that is of no cluster would have to be confirmed later.
+            let Reply::Status(status) = memory.ask(status()) else { panic!("no status") };
+            let (fence, counter, is_founding) = (Fence::default(), 0, true);
+            let enrol = Request::Enrol { fence, counter, is_founding };
+            let enrol = in_epoch(status.fence.epoch.0, enrol);
+            let enrol = of_age(status.fence.age.0, enrol);
+            assert_eq!(subject.ask(enrol.clone()), memory.ask(enrol));
             subject.crash();
         }
     }
     // A run that is refused throughout would compare nothing.
     assert!(kinds.iter().all(|&count| count > 20), "{kinds:?}");
     assert!(kinds[..6].iter().all(|&count| count > 100), "{kinds:?}");
+}
+
+/// Of a store that was opened again more have passed.
+fn without_generations(mut replies: Vec<Reply>) -> Vec<Reply> {
+    for reply in &mut replies {
+        if let Reply::Marked(enrolment) = reply {
+            enrolment.generation = Generation::default();
+        }
+    }
+    replies
 }
 
 fn is_list_of_the_dead(call: &Call) -> bool {
@@ -63,6 +83,10 @@ fn kind(reply: &Reply) -> usize {
         Reply::OtherCluster { .. } => 11,
         Reply::Behind => 12,
         Reply::TooHigh => 13,
+        Reply::Noted(_) => 14,
+        Reply::Confirmed => 15,
+        Reply::Marked(_) => 16,
+        Reply::Unconfirmed(_) => unreachable!("it is confirmed"),
         // How many there are, stores count differently.
         Reply::Status(_) => unreachable!("nobody asks"),
     }
@@ -73,7 +97,7 @@ fn random_call(random: &mut SmallRng, round: usize) -> Call {
     let keys = ["d", "d/", "d/a", "d/b", "d/ü", "dx", "e"];
     let key = keys[random.random_range(0..keys.len())];
     let ballot = random_ballot(random, round);
-    let mut call = match random.random_range(0..14) {
+    let mut call = match random.random_range(0..16) {
         0..=3 if random.random_ratio(1, 20) => {
             prepare(key, Ballot { counter: u64::MAX - ballot.counter, ..ballot })
         }
@@ -89,6 +113,24 @@ fn random_call(random: &mut SmallRng, round: usize) -> Call {
             list_dead(["", "d"][random.random_range(0..2)], after, u32::MAX)
         }
         11 if random.random_ratio(1, 4) => in_epoch(0, Request::Wipe),
+        14 | 15 => {
+            let enrolment = random_enrolment(random, round);
+            let of = ["a1", "a2"][random.random_range(0..2)].into();
+            in_epoch(
+                0,
+                match random.random_range(0..4) {
+                    0 => Request::Confirm { enrolment },
+                    1 => Request::Mark { tag: round as u64 },
+                    _ => {
+                        let mut tag = || random.random_range(0..3);
+                        let tried = vec![tag(), tag()];
+                        let Enrolment { epoch, generation } = enrolment;
+                        let claim = EnrolmentClaim { epoch, claim: Claim { generation, tried } };
+                        Request::Note { of, claim }
+                    }
+                },
+            )
+        }
         11 | 12 => {
             let fence = random_fence(random, round);
             match random.random() {
@@ -131,6 +173,13 @@ fn random_ballot(random: &mut SmallRng, round: usize) -> Ballot {
 fn random_value(random: &mut SmallRng, ballot: Ballot) -> Value {
     let length = random.random_range(0..3);
     value((0..length).map(|_| random.random_range(b'a'..b'c')).collect::<Vec<u8>>(), ballot)
+}
+
+fn random_enrolment(random: &mut SmallRng, round: usize) -> Enrolment {
+    let mut near = |round: usize| (round + random.random_range(0..3)) as u64;
+    let (epoch, tag) = (Epoch(near(round / 100)), near(0));
+    let count = if near(0) == 0 && near(0) == 0 { u64::MAX - near(0) } else { near(round / 8) };
+    Enrolment { epoch, generation: Generation { count, tag } }
 }
 
 fn random_fence(random: &mut SmallRng, round: usize) -> Fence {

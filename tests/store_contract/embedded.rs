@@ -14,7 +14,7 @@ use gryadka::store::{
 use crate::subject::*;
 
 fn open(directory: &Path) -> Result<EmbeddedStore, OpenError> {
-    EmbeddedStore::open(directory, identity())
+    EmbeddedStore::open(directory, identity()).map(confirmed)
 }
 
 #[test]
@@ -90,7 +90,8 @@ fn a_damaged_register_breaks_the_store_for_good() {
     let registers = database.keyspace("registers", Default::default).unwrap();
     registers.insert("bad", [9, 9, 9]).unwrap();
     // What a store wrote itself it does not read again.
-    let mut store = EmbeddedStore::new(database.clone(), directory.path(), identity()).unwrap();
+    let store = EmbeddedStore::new(database.clone(), directory.path(), identity()).unwrap();
+    let mut store = confirmed(store);
     store.serve(&[read("good")]).unwrap();
     let calls = [put("good", 2, "c"), read("bad")];
     let message = store.serve(&calls).unwrap_err().to_string();
@@ -100,7 +101,7 @@ fn a_damaged_register_breaks_the_store_for_good() {
     assert_eq!(store.serve(&[read("good")]).unwrap_err().to_string(), message);
     // Nothing of the batch was written.
     drop((store, registers));
-    let mut store = EmbeddedStore::new(database, directory.path(), identity()).unwrap();
+    let mut store = confirmed(EmbeddedStore::new(database, directory.path(), identity()).unwrap());
     let good = was_read(ballot(1), value("a", ballot(1)));
     assert_eq!(store.serve(&[read("good")]).unwrap(), [good]);
     assert!(matches!(store.serve(&[list("", None, 1)]), Err(StoreError::Broken { .. })));

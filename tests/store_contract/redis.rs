@@ -134,6 +134,7 @@ fn a_server_that_is_down_costs_little_and_is_found_again() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     server.lock().unwrap().restart();
     wait_until("the store finds the server", || subject.store().serve(&[read("k")]).is_ok());
+    confirm(subject.store());
     assert_eq!(subject.ask(read("k")), was_read(ballot(1), value("a", ballot(1))));
 }
 

@@ -44,7 +44,24 @@ pub fn enrolled<S: AcceptorStore>(mut store: S) -> S {
     let enrol = Request::Enrol { fence: Fence::default(), counter: 0, is_founding: true };
     let replies = store.serve(&[in_epoch(0, enrol)]).unwrap();
     assert!(matches!(replies[..], [Reply::Raised { .. }]), "{replies:?}");
+    confirmed(store)
+}
+
+/// Has an acceptor serve whose store was opened, if it is enrolled.
+pub fn confirmed<S: AcceptorStore>(mut store: S) -> S {
+    confirm(&mut store);
     store
+}
+
+/// The same, of a store that is kept elsewhere.
+pub fn confirm(store: &mut dyn AcceptorStore) {
+    let status = store.serve(&[in_epoch(0, Request::Status)]).unwrap();
+    let [Reply::Status(status)] = &status[..] else { panic!("{status:?}") };
+    if status.cluster == OURS {
+        let confirm = Request::Confirm { enrolment: status.claim.enrolment() };
+        let call = of_age(status.fence.age.0, in_epoch(status.fence.epoch.0, confirm));
+        assert_eq!(store.serve(&[call]).unwrap(), [Reply::Confirmed]);
+    }
 }
 
 pub struct MemorySubject(MemoryStore);
@@ -93,7 +110,7 @@ impl Subject for EmbeddedSubject {
 
     fn crash(&mut self) {
         let directory = crash_image(self.path());
-        self.store = EmbeddedStore::open(directory.path(), identity()).unwrap();
+        self.store = confirmed(EmbeddedStore::open(directory.path(), identity()).unwrap());
         self.directory = directory;
     }
 }
@@ -143,6 +160,7 @@ impl Subject for RedisSubject {
         server.restart();
         // The next call would find the old connection dead.
         self.store.check().unwrap();
+        confirm(&mut self.store);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::super::confirmation::Confirmation;
-use super::super::{AcceptorId, AcceptorStatus, Effect, Enrolment, Reply, Request, Token};
+use super::super::{AcceptorId, AcceptorStatus, Effect, EnrolmentClaim, Reply, Request, Token};
 use super::Proposer;
 use crate::kv::Key;
 
@@ -15,18 +15,17 @@ impl Proposer {
     pub(super) fn make_sure_of(
         &mut self,
         acceptor: AcceptorId,
-        enrolment: Enrolment,
+        claim: EnrolmentClaim,
         is_confirmed: bool,
         effects: &mut Vec<Effect>,
     ) {
-        let is_under_way = |known: &Confirmation| known.enrolment() == enrolment;
+        let is_under_way = |known: &Confirmation| known.enrolment() == claim.enrolment();
         let is_member = self.configuration.acceptors().any(|id| *id == acceptor);
         if !is_member || self.confirmations.get(&acceptor).is_some_and(is_under_way) {
             return;
         }
         self.rounds += 1;
-        let confirmation =
-            Confirmation::new(self.rounds, acceptor.clone(), enrolment, is_confirmed);
+        let confirmation = Confirmation::new(self.rounds, acceptor.clone(), claim, is_confirmed);
         confirmation.ask(self.caller(), &self.configuration, self.patience(), effects);
         self.confirmations.insert(acceptor, confirmation);
     }
@@ -43,7 +42,7 @@ impl Proposer {
         effects: &mut Vec<Effect>,
     ) {
         if self.cluster.is_some() && status.cluster == self.cluster && !status.is_confirmed {
-            self.make_sure_of(from.clone(), status.enrolment, false, effects);
+            self.make_sure_of(from.clone(), status.claim.clone(), false, effects);
         }
     }
 

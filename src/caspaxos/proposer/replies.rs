@@ -34,11 +34,11 @@ impl Proposer {
             self.tell_configuration(from.clone(), effects);
         }
         match &reply {
-            Some(Reply::Unconfirmed(enrolment)) => {
-                self.make_sure_of(from.clone(), *enrolment, false, effects);
+            Some(Reply::Unconfirmed(claim)) => {
+                self.make_sure_of(from.clone(), claim.clone(), false, effects);
             }
             Some(Reply::Marked(enrolment)) => {
-                self.make_sure_of(from.clone(), *enrolment, true, effects);
+                self.make_sure_of(from.clone(), (*enrolment).into(), true, effects);
             }
             Some(Reply::Status(status)) => self.on_status(&from, status, effects),
             _ => {}

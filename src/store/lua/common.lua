@@ -77,6 +77,13 @@ local function with_enrolment(answer)
   return answer
 end
 
+-- With the other tags of the generation, under which it never served.
+local function with_claim(answer)
+  with_enrolment(answer)
+  answer[#answer + 1] = redis.call('HGET', KEYS[3], 'tried') or ''
+  return answer
+end
+
 -- Raises a field of the standing; true when it was lower.
 local function raise(name, to)
   if below(digits(name), to) then

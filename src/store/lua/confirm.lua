@@ -4,7 +4,7 @@
 local own = enrolment()
 local is_own = own[1] == ARGV[5] and own[2] == ARGV[6] and own[3] == ARGV[7]
 if redis.call('HGET', KEYS[3], 'confirmed') ~= 'yes' and not is_own then
-  return with_enrolment({ 'unconfirmed' })
+  return with_claim({ 'unconfirmed' })
 end
-redis.call('HSET', KEYS[3], 'confirmed', 'yes')
+redis.call('HSET', KEYS[3], 'confirmed', 'yes', 'tried', '')
 return { 'confirmed' }

@@ -4,7 +4,7 @@ redis.call('HSETNX', KEYS[3], 'nonce', ARGV[5])
 local answer = with_fence({ 'status' })
 answer[#answer + 1] = redis.call('HGET', KEYS[3], 'cluster') or ''
 answer[#answer + 1] = digits('nonce')
-with_enrolment(answer)
+with_claim(answer)
 answer[#answer + 1] = redis.call('HGET', KEYS[3], 'confirmed') or ''
 -- Every dead register that was accepted is in both sets; a bare promise is in
 -- one only, and is not counted among all.

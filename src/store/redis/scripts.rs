@@ -3,10 +3,11 @@
 use redis::{Cmd, Connection, RedisResult, Script, Value as RedisValue};
 
 use crate::caspaxos::{
-    AcceptorId, AcceptorStatus, Age, Ballot, Batch, Call, Enrolment, Epoch, Fence, Floor,
-    ListEntry, ListKind, ListPage, ListRequest, Reply, Request, Value,
+    AcceptorId, AcceptorStatus, Age, Ballot, Batch, Call, Enrolment, EnrolmentClaim, Epoch, Fence,
+    Floor, ListEntry, ListKind, ListPage, ListRequest, Reply, Request, Value,
 };
-use crate::identity::{BadClusterId, Generation, Nonce};
+use crate::generation::{Claim, Generation};
+use crate::identity::{BadClusterId, Nonce};
 use crate::kv::Key;
 use crate::store::{encoding, page};
 
@@ -186,9 +187,11 @@ impl Scripts {
                 }
                 command
             }
-            Request::Note { of, enrolment } => {
+            Request::Note { of, claim } => {
                 let mut command = start(&self.note, names.registers.clone());
-                command.arg(&*of.0).arg(&fields(enrolment));
+                let tried: Vec<String> = claim.claim.tried.iter().copied().map(digits).collect();
+                command.arg(&*of.0).arg(&fields(&claim.enrolment())).arg(tried.join(" "));
+                command.arg(if tried.len() > Claim::MAX_TRIED { "too many" } else { "" });
                 command
             }
             Request::Confirm { enrolment } => {
@@ -267,7 +270,7 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
                 "it keeps the registers of acceptor {held}; give each acceptor a server of its own"
             ));
         }
-        "unconfirmed" => Reply::Unconfirmed(fields.enrolment()?),
+        "unconfirmed" => Reply::Unconfirmed(fields.claim()?),
         "noted" => Reply::Noted(fields.enrolment()?),
         "confirmed" => Reply::Confirmed,
         "marked" => Reply::Marked(fields.enrolment()?),
@@ -283,14 +286,14 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
                 id => Some(id.parse().map_err(|bad: BadClusterId| bad.to_string())?),
             };
             let nonce = Nonce(fields.digits()?);
-            let enrolment = fields.enrolment()?;
+            let claim = fields.claim()?;
             let is_confirmed = fields.text()? == "yes";
             let (registers, dead) = (fields.integer()?, fields.integer()?);
             Reply::Status(AcceptorStatus {
                 fence,
                 cluster,
                 nonce,
-                enrolment,
+                claim,
                 is_confirmed,
                 registers,
                 dead,
@@ -336,6 +339,14 @@ impl Fields {
             Some(RedisValue::Int(number)) => u64::try_from(number).map_err(|e| e.to_string()),
             other => Err(format!("a script answered {other:?} where a number belongs")),
         }
+    }
+
+    fn claim(&mut self) -> Result<EnrolmentClaim, String> {
+        let Enrolment { epoch, generation } = self.enrolment()?;
+        let tried = self.text()?;
+        let tag = |text: &str| text.parse().map_err(|_| format!("the tag {text:?} is damaged"));
+        let tried = tried.split_whitespace().map(tag).collect::<Result<_, String>>()?;
+        Ok(EnrolmentClaim { epoch, claim: Claim { generation, tried } })
     }
 
     fn enrolment(&mut self) -> Result<Enrolment, String> {

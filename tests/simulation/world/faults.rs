@@ -21,21 +21,22 @@ impl World {
         let outage = self.parameters.outage.draw(&mut self.random);
         let acceptor = self.random.random_range(0..self.acceptors.len());
         self.call_of_a_stranger(acceptor)?;
-        let kinds = if self.parameters.only_acceptors_crash { 4 } else { 10 };
+        let kinds = if self.parameters.only_acceptors_crash { 5 } else { 11 };
         match self.random.random_range(0..kinds) {
             0 => self.replace_disk(acceptor, outage),
-            1..4 => {
+            1 => self.put_back_copy(acceptor, outage),
+            2..5 => {
                 let acceptor = self.random.random_range(0..self.acceptors.len());
                 self.crash_acceptor(acceptor, outage)
             }
-            4..7 => {
+            5..8 => {
                 let proposer = self.random.random_range(0..self.proposers.len());
                 match self.random.random_bool(self.parameters.sleeps) {
                     true => self.put_to_sleep(proposer, outage),
                     false => self.crash_proposer(proposer, outage),
                 }
             }
-            7 if self.parameters.changes.is_some() => {
+            8 if self.parameters.changes.is_some() => {
                 self.crash_operator(outage);
                 Ok(())
             }

@@ -235,6 +235,12 @@ impl World {
                 self.retry_operator();
                 return self.give(proposer, life, Event::FoundBehind(from));
             }
+            Some(Reply::Unconfirmed(claim)) => {
+                let proposer = self.operator.proposer;
+                let life = self.proposers[proposer].life;
+                self.plan_operator();
+                return self.give(proposer, life, Event::FoundUnconfirmed(from, claim));
+            }
             _ => return Ok(()),
         };
         keys.extend(page.entries.into_iter().map(|entry| entry.key));

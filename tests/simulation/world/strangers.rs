@@ -1,9 +1,10 @@
-//! Who is none of the cluster: an acceptor with the data of an earlier one, and
-//! callers that make up what they say.
+//! Who is none of the cluster: an acceptor with the data of an earlier one, or an
+//! old copy of its own, and callers that make up what they say.
 
 use gryadka::caspaxos::acceptor::Register;
 use gryadka::caspaxos::{
-    Age, Ballot, Call, Caller, Configuration, Epoch, Fence, Floor, Request, Standing, Token, Value,
+    Age, Ballot, Call, Caller, Configuration, Epoch, Event, Fence, Floor, OldCopy, Request,
+    Standing, Token, Value,
 };
 use gryadka::identity::ClusterId;
 use gryadka::kv::{Key, Record};
@@ -24,11 +25,80 @@ impl World {
         if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() || is_alone {
             return Ok(());
         }
-        self.crash_acceptor(acceptor, outage)?;
-        self.note(|_| format!("a{} comes back of an earlier cluster", acceptor + 1));
         self.statistics.strangers += 1;
         let earlier = self.earlier_disk();
-        let own = self.acceptors[acceptor].exchange_disk(earlier);
+        self.come_back_with(acceptor, earlier, outage)
+    }
+
+    /// An acceptor crashes and comes back with an old copy of its disk, if there is
+    /// one and all others can tell: as nobody could else. Or its disk is copied.
+    pub(super) fn put_back_copy(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
+        if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() {
+            return Ok(());
+        }
+        let copy = self.copies.remove(&acceptor);
+        let Some(copy) = copy.filter(|copy| self.is_known_to_be_old(acceptor, copy)) else {
+            let copied = self.acceptors[acceptor].disk().clone();
+            self.note(|_| format!("the disk of a{} is copied", acceptor + 1));
+            self.copies.insert(acceptor, copied);
+            return Ok(());
+        };
+        self.statistics.old_copies += 1;
+        self.come_back_with(acceptor, copy, outage)
+    }
+
+    fn is_known_to_be_old(&self, acceptor: usize, copy: &Disk) -> bool {
+        let mut opened = copy.standing.clone();
+        opened.open(0);
+        let all = (0..self.acceptors.len()).filter(|other| *other != acceptor);
+        let mut others = all.map(|other| &self.acceptors[other].disk().standing);
+        let is_old = |other: &Standing| {
+            let known = other.known.get(&self.names[acceptor]);
+            known.is_some_and(|known| !opened.claim().continues(*known))
+        };
+        // Those that stand by have no say, once the cluster is founded.
+        let founders = self.parameters.configuration.prepare.acceptors.len();
+        let mut founders = self.acceptors.iter().take(founders);
+        let is_founded = founders.all(|it| it.disk().standing.cluster.is_some());
+        let is_silent = |other: &Standing| other.cluster.is_none();
+        is_founded
+            && self.acceptors.len() > 1
+            && others.all(|other| is_silent(other) || is_old(other))
+    }
+
+    /// Nobody is taken for an old copy who is none.
+    pub(super) fn on_old_copy(&mut self, old: &OldCopy) -> Result<(), String> {
+        self.note(|_| format!("found: {old:?}"));
+        let acceptor = self.names.iter().position(|name| *name == old.acceptor);
+        let acceptor = acceptor.expect("it is listed");
+        match self.true_disks.contains_key(&acceptor) {
+            true => self.statistics.old_copies_found += 1,
+            // It may have its newest disk back by now.
+            false if self.acceptors[acceptor].known().standing.claim().enrolment() != old.told => {}
+            false => return Err(format!("a{} is no old copy: {old:?}", acceptor + 1)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn plan_marks(&mut self) {
+        let after = self.random.random_range(1_000..40_000);
+        self.plan(after, Happening::Marks);
+    }
+
+    pub(super) fn on_marks(&mut self) -> Result<(), String> {
+        if self.is_settling {
+            return Ok(());
+        }
+        self.plan_marks();
+        let proposer = self.random.random_range(0..self.proposers.len());
+        let life = self.proposers[proposer].life;
+        self.give(proposer, life, Event::Marks)
+    }
+
+    fn come_back_with(&mut self, acceptor: usize, disk: Disk, outage: u64) -> Result<(), String> {
+        self.crash_acceptor(acceptor, outage)?;
+        self.note(|_| format!("a{} comes back with {:?}", acceptor + 1, disk.standing.claim()));
+        let own = self.acceptors[acceptor].exchange_disk(disk);
         self.true_disks.insert(acceptor, own);
         let stay = self.random.random_range(1..20) * outage;
         self.plan(outage + stay, Happening::AcceptorIsItselfAgain(acceptor));
@@ -40,7 +110,8 @@ impl World {
         self.note(|_| format!("a{} is itself again", acceptor + 1));
         self.acceptors[acceptor].crash(self.flaw, 0)?;
         self.acceptors[acceptor].exchange_disk(own);
-        self.acceptors[acceptor].is_down = false;
+        let tag = self.random.random();
+        self.acceptors[acceptor].restart(self.flaw, tag);
         Ok(())
     }
 
