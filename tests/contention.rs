@@ -177,6 +177,7 @@ impl World {
             }
             Effect::Identified(_)
             | Effect::Unidentified(_)
+            | Effect::FoundOldCopy(_)
             | Effect::Seeks(_)
             | Effect::Configured(_)
             | Effect::Reconfigured { .. }

@@ -93,6 +93,7 @@ fn a_hot_key_recovers_from_an_outage() {
                 }
                 Effect::Identified(_)
                 | Effect::Unidentified(_)
+                | Effect::FoundOldCopy(_)
                 | Effect::Seeks(_)
                 | Effect::Configured(_)
                 | Effect::Reconfigured { .. }

@@ -9,9 +9,9 @@
 //!
 //! Until it is confirmed the acceptor serves nobody. Whoever it tells so asks all
 //! others to take note of its enrolment, and confirms it when all of them have.
-//! Those who are silent for a while are left out, as long as a majority of the
-//! acceptors, with the one itself, has taken note; they are told later, for as
-//! long as it takes. So an old copy is found out if one of those who answer was
+//! Those who are silent for a while, or cannot be reached twice, are left out, as
+//! long as a majority of the acceptors, with the one itself, has taken note; they
+//! are told later, for as long as it takes. So an old copy is found out if one of those who answer was
 //! told since it was copied: an acceptor that was away ever since knows nothing.
 //!
 //! Proposers also mark the acceptors they write to: the generation rises while
@@ -33,6 +33,8 @@ pub struct Confirmation {
     claim: EnrolmentClaim,
     /// The others that have taken note of it.
     noted: Vec<AcceptorId>,
+    /// Those to whom no request comes through.
+    lost: Vec<AcceptorId>,
     /// Those that were told of the configuration, and asked again after that.
     taught: Vec<AcceptorId>,
     /// One that knows a newer enrolment, which it is.
@@ -72,8 +74,9 @@ impl Confirmation {
         is_confirmed: bool,
     ) -> Self {
         let token = Token { key: Key::configuration(), round };
-        let (noted, taught, refuted, retries) = (Vec::new(), Vec::new(), None, 0);
-        Confirmation { token, acceptor, claim, noted, taught, refuted, is_confirmed, retries }
+        let (noted, lost, taught) = (Vec::new(), Vec::new(), Vec::new());
+        let (refuted, retries) = (None, 0);
+        Confirmation { token, acceptor, claim, noted, lost, taught, refuted, is_confirmed, retries }
     }
 
     /// True for the replies and timers of this.
@@ -136,6 +139,10 @@ impl Confirmation {
                     effects.push(Effect::FoundOldCopy(OldCopy { acceptor, told, witness, known }));
                 }
             }
+            None if !is_itself => {
+                self.lost.push(from);
+                self.confirm(caller, configuration, effects);
+            }
             // The silent are asked again.
             _ => {}
         }
@@ -151,6 +158,7 @@ impl Confirmation {
         effects: &mut Vec<Effect>,
     ) -> bool {
         self.retries += 1;
+        self.lost.clear();
         let is_vain = !self.is_confirmed && self.retries > Self::MOST_RETRIES;
         let is_done = self.refuted.is_some() && self.retries >= Self::PATIENT_RETRIES;
         if is_vain || is_done || self.is_over(configuration) {
@@ -175,10 +183,14 @@ impl Confirmation {
 
     /// Confirms the acceptor, if enough others have taken note.
     fn confirm(&self, caller: Caller, configuration: &Configuration, effects: &mut Vec<Effect>) {
-        let all = self.others(configuration).count();
-        let noted = self.others(configuration).filter(|id| self.noted.contains(id)).count();
+        let count =
+            |list: &[AcceptorId]| self.others(configuration).filter(|id| list.contains(id)).count();
+        let (all, noted) = (self.others(configuration).count(), count(&self.noted));
         let is_majority = (noted + 1) * 2 > all + 1;
-        let is_enough = noted == all || (is_majority && self.retries >= Self::PATIENT_RETRIES);
+        // A connection may be lost once to one that is well.
+        let is_known = self.retries > 0 && noted + count(&self.lost) >= all;
+        let is_patient = self.retries < Self::PATIENT_RETRIES && !is_known;
+        let is_enough = noted == all || (is_majority && !is_patient);
         if self.refuted.is_none() && !self.is_confirmed && is_enough {
             let request = Request::Confirm { enrolment: self.claim.enrolment() };
             effects.push(self.send(&self.acceptor, caller, request));

@@ -1,5 +1,7 @@
 //! What proposers ask of acceptors, and what these answer.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AcceptorId, Age, Ballot, Enrolment, EnrolmentClaim, Epoch, Fence, Lineage, Standing};
@@ -321,6 +323,8 @@ pub struct AcceptorStatus {
     pub claim: EnrolmentClaim,
     /// Whether it is known to be no old copy, so that it serves.
     pub is_confirmed: bool,
+    /// What it was told of the stores of other acceptors.
+    pub known: BTreeMap<AcceptorId, Enrolment>,
     /// How many registers it holds, roughly where the store cannot tell.
     pub registers: u64,
     /// How many of them hold no live record.
@@ -333,7 +337,8 @@ impl AcceptorStatus {
         let Standing { fence, cluster, nonce, generations, .. } = standing;
         let (fence, cluster, nonce) = (fence.clone(), *cluster, *nonce);
         let (claim, is_confirmed) = (standing.claim(), generations.serves());
-        AcceptorStatus { fence, cluster, nonce, claim, is_confirmed, registers, dead }
+        let known = standing.known.clone();
+        AcceptorStatus { fence, cluster, nonce, claim, is_confirmed, known, registers, dead }
     }
 }
 

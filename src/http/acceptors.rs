@@ -45,6 +45,11 @@ fn describe(status: Option<AcceptorStatus>) -> Value {
             "age": status.fence.age,
             "isEnrolled": status.cluster.is_some(),
             "clusterId": status.cluster,
+            "isConfirmed": status.is_confirmed,
+            "generation": status.claim.claim.generation.count,
+            "knownGenerations": status.known.iter()
+                .map(|(id, known)| (id.to_string(), json!(known.generation.count)))
+                .collect::<serde_json::Map<_, _>>(),
             "registers": status.registers,
             "deleted": status.dead,
         }),

@@ -256,6 +256,9 @@ const FRAME_BYTES: usize = 1024;
 /// No less than what a fence takes, with the configuration of a cluster.
 const FENCE_BYTES: usize = 8 << 10;
 
+/// No less than what an enrolment takes.
+const ENROLMENT_BYTES: usize = 32;
+
 fn claim_bytes(claim: &caspaxos::EnrolmentClaim) -> usize {
     claim.claim.tried.len() * 10
 }
@@ -269,7 +272,10 @@ fn reply_bytes(reply: &caspaxos::Reply) -> usize {
             Reply::WasRead { record, .. } => value_bytes(&record.value),
             Reply::Listed(page) => page.entries.iter().map(|entry| entry.bytes()).sum(),
             Reply::Fenced(_) | Reply::Raised { .. } => FENCE_BYTES,
-            Reply::Status(status) => FENCE_BYTES + claim_bytes(&status.claim),
+            Reply::Status(status) => {
+                let known_bytes = status.known.keys().map(|id| id.0.len() + ENROLMENT_BYTES);
+                FENCE_BYTES + claim_bytes(&status.claim) + known_bytes.sum::<usize>()
+            }
             Reply::Unconfirmed(claim) => claim_bytes(claim),
             Reply::Accepted
             | Reply::Conflict { .. }

@@ -1,5 +1,6 @@
 //! Every kind of request to an acceptor.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use gryadka::caspaxos::{
@@ -203,7 +204,8 @@ fn acceptor_on_disk(cluster: &Cluster) -> Vec<AcceptorReply> {
     let AcceptorReply::Status(it) = status else { panic!("{status:?}") };
     let (cluster, epoch, age) = (it.cluster, it.fence.epoch, it.fence.age);
     // It rises each time that the store is opened, and with marks.
-    let shown = AcceptorStatus { claim: EnrolmentClaim::default(), ..it.clone() };
+    let shown =
+        AcceptorStatus { claim: EnrolmentClaim::default(), known: BTreeMap::new(), ..it.clone() };
     let mut found = vec![AcceptorReply::Status(shown)];
     let confirm = Request::Confirm { enrolment: it.claim.enrolment() };
     assert_eq!(ask(cluster, epoch, age, confirm), AcceptorReply::Confirmed);

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod caspaxos_old_copy;
 mod founding;
 mod nodes;
 mod world;

@@ -1,5 +1,7 @@
 //! The Lua steps, and how calls and replies look to them.
 
+use std::collections::BTreeMap;
+
 use redis::{Cmd, Connection, RedisResult, Script, Value as RedisValue};
 
 use crate::caspaxos::{
@@ -288,6 +290,7 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
             let nonce = Nonce(fields.digits()?);
             let claim = fields.claim()?;
             let is_confirmed = fields.text()? == "yes";
+            let known = fields.known()?;
             let (registers, dead) = (fields.integer()?, fields.integer()?);
             Reply::Status(AcceptorStatus {
                 fence,
@@ -295,6 +298,7 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
                 nonce,
                 claim,
                 is_confirmed,
+                known,
                 registers,
                 dead,
             })
@@ -339,6 +343,24 @@ impl Fields {
             Some(RedisValue::Int(number)) => u64::try_from(number).map_err(|e| e.to_string()),
             other => Err(format!("a script answered {other:?} where a number belongs")),
         }
+    }
+
+    /// What the acceptor knows of others: a list of names and enrolments.
+    fn known(&mut self) -> Result<BTreeMap<AcceptorId, Enrolment>, String> {
+        let Some(RedisValue::Array(fields)) = self.0.next() else {
+            return Err("a script answered no list of acceptors".into());
+        };
+        let (mut fields, mut known) = (Fields(fields.into_iter()), BTreeMap::new());
+        while fields.0.len() > 0 {
+            let (id, text) = (AcceptorId::from(fields.text()?.as_str()), fields.text()?);
+            let part = |at: usize| {
+                let digits = text.get(20 * at..20 * at + 20).and_then(|it| it.parse().ok());
+                digits.ok_or_else(|| format!("the enrolment {text:?} is damaged"))
+            };
+            let generation = Generation { count: part(1)?, tag: part(2)? };
+            known.insert(id, Enrolment { epoch: Epoch(part(0)?), generation });
+        }
+        Ok(known)
     }
 
     fn claim(&mut self) -> Result<EnrolmentClaim, String> {

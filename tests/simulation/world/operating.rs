@@ -238,7 +238,6 @@ impl World {
             Some(Reply::Unconfirmed(claim)) => {
                 let proposer = self.operator.proposer;
                 let life = self.proposers[proposer].life;
-                self.plan_operator();
                 return self.give(proposer, life, Event::FoundUnconfirmed(from, claim));
             }
             _ => return Ok(()),

@@ -33,7 +33,9 @@ impl World {
     /// An acceptor crashes and comes back with an old copy of its disk, if there is
     /// one and all others can tell: as nobody could else. Or its disk is copied.
     pub(super) fn put_back_copy(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
-        if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() {
+        // One that is added later knows of no store.
+        let has_all = self.parameters.changes.is_none();
+        if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() || !has_all {
             return Ok(());
         }
         let copy = self.copies.remove(&acceptor);
@@ -52,18 +54,11 @@ impl World {
         opened.open(0);
         let all = (0..self.acceptors.len()).filter(|other| *other != acceptor);
         let mut others = all.map(|other| &self.acceptors[other].disk().standing);
-        let is_old = |other: &Standing| {
+        let can_tell = |other: &Standing| {
             let known = other.known.get(&self.names[acceptor]);
             known.is_some_and(|known| !opened.claim().continues(*known))
         };
-        // Those that stand by have no say, once the cluster is founded.
-        let founders = self.parameters.configuration.prepare.acceptors.len();
-        let mut founders = self.acceptors.iter().take(founders);
-        let is_founded = founders.all(|it| it.disk().standing.cluster.is_some());
-        let is_silent = |other: &Standing| other.cluster.is_none();
-        is_founded
-            && self.acceptors.len() > 1
-            && others.all(|other| is_silent(other) || is_old(other))
+        self.acceptors.len() > 1 && others.all(can_tell)
     }
 
     /// Nobody is taken for an old copy who is none.
