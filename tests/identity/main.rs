@@ -9,6 +9,9 @@ mod support;
 
 mod founding;
 mod nodes;
+mod redis;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 mod world;
 
 on_both_protocols! {
