@@ -283,11 +283,17 @@ fn what_would_harm_the_cluster_is_refused() {
 }
 
 #[test]
-fn a_member_that_runs_is_added_at_once_and_votes() {
+fn a_member_that_runs_says_that_it_must_be_added_and_then_votes_at_once() {
     let mut terminals = Terminals::of_procfile();
     assert_eq!(terminals.put(1, "k", "v"), 204);
     terminals.launch(4, readme("bin/raftexample --id 4"));
-    wait_until("member 4 listens", || terminals.members[&4].log().contains("clients at"));
+    let url = format!("http://{}:42379", terminals.address);
+    let told = format!("has no member 4 yet; add it: curl -X POST http://A-MEMBER/4 -d {url}");
+    wait_until("member 4 says so", || terminals.members[&4].log().contains(&told));
+    let answer = support::put(&format!("{}/k", terminals.url(4)), b"w");
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains(&told), "{}", answer.text());
+    assert_eq!(terminals.members(1).len(), 3);
     assert_eq!(terminals.add(1, 4), (String::new(), 204));
     terminals.wait_ready(4);
     assert_eq!(terminals.members(1).get(&4), Some(&true));

@@ -104,7 +104,8 @@ impl Proposer {
         Proposer::start_in_arbiter(arbiter, move |ctx| {
             let (cluster, configuration) = (view.cluster().get(), view.configuration());
             let (known, seed) = (configuration.clone(), rand::random());
-            let core = caspaxos::Proposer::new(id, cluster, known, settings, seed);
+            let mut core = caspaxos::Proposer::new(id, cluster, known, settings, seed);
+            core.confirm_cluster();
             let mut proposer = Proposer {
                 links: HashMap::new(),
                 gauges: BTreeMap::new(),

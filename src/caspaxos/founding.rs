@@ -15,6 +15,10 @@
 //! The configuration may have changed since the cluster was founded. Where all
 //! who answer are of one cluster, the newest that one of them tells counts, and a
 //! quorum of that must belong to the cluster.
+//!
+//! A proposer that was of a cluster before keeps its id. It takes no other one and
+//! founds none, whatever its acceptors say: it may have been given another list
+//! of acceptors, or another data directory, by mistake.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,6 +48,21 @@ pub enum Unidentified {
         .0.0, .0.1, .1.0, .1.1
     )]
     TwoClusters((AcceptorId, ClusterId), (AcceptorId, ClusterId)),
+    /// A quorum belongs to another cluster than the proposer was of before.
+    #[error(
+        "this node belongs to cluster {kept}, as configuration.json in its data directory says, and \
+         acceptor {acceptor} and others that its configuration names belong to cluster {held}; \
+         correct its deployment file (acceptors, data_dir), or bring the right data back; only if \
+         this node is to change clusters, remove its data directory"
+    )]
+    OtherCluster {
+        /// One of the quorum.
+        acceptor: AcceptorId,
+        /// Its cluster.
+        held: ClusterId,
+        /// That of the proposer.
+        kept: ClusterId,
+    },
     /// An acceptor was founded with another configuration.
     #[error(
         "acceptor {acceptor} belongs to a cluster that was founded with {founded}, and the \
@@ -71,6 +90,19 @@ pub enum Unidentified {
         /// The cluster.
         cluster: ClusterId,
         /// Those that belong to none.
+        empty: Vec<AcceptorId>,
+    },
+    /// All acceptors are empty, and the proposer was of a cluster before.
+    #[error(
+        "this node belongs to cluster {cluster}, as configuration.json in its data directory says, \
+         and there is no data of {} any more; bring the data back, or remove that of all nodes to \
+         found a new cluster",
+        Names(.empty)
+    )]
+    AllLost {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The acceptors.
         empty: Vec<AcceptorId>,
     },
     /// An acceptor belongs to no cluster and holds registers.
@@ -113,6 +145,8 @@ pub struct Identification {
     token: Token,
     /// What the proposer was given.
     configuration: Configuration,
+    /// The cluster that it was of before, if it was of one.
+    kept: Option<ClusterId>,
     answers: BTreeMap<AcceptorId, AcceptorStatus>,
     /// The cluster that is being founded, and who is to be enrolled.
     founded: Option<(ClusterId, Vec<AcceptorId>)>,
@@ -124,11 +158,17 @@ impl Identification {
     /// How often the silent are asked again before all are.
     const MAX_RETRIES: u32 = 8;
 
-    /// Asks the acceptors of a configuration; `round` is a round of its own.
-    pub fn start(round: u64, configuration: Configuration, effects: &mut Vec<Effect>) -> Self {
+    /// Asks the acceptors of a configuration; `round` is a round of its own, and
+    /// `kept` the cluster that the proposer was of before.
+    pub fn start(
+        round: u64,
+        configuration: Configuration,
+        kept: Option<ClusterId>,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
         let token = Token { key: Key::configuration(), round };
         let (answers, founded, retries) = (BTreeMap::new(), None, 0);
-        let search = Identification { token, configuration, answers, founded, retries };
+        let search = Identification { token, configuration, kept, answers, founded, retries };
         search.ask(effects);
         search
     }
@@ -155,7 +195,7 @@ impl Identification {
     /// more: all founders have answered, and those of them that were not enrolled
     /// are, or have lost their data.
     pub fn is_over(&self) -> bool {
-        let configuration = newest(&self.configuration, &self.answers);
+        let configuration = self.newest();
         let has_moved_on = configuration.epoch > Epoch::FOUNDING;
         let is_enrolled = self.founded.as_ref().is_none_or(|(_, missing)| missing.is_empty());
         has_moved_on || (silent(configuration, &self.answers).is_empty() && is_enrolled)
@@ -179,7 +219,7 @@ impl Identification {
     fn ask(&self, effects: &mut Vec<Effect>) {
         let (cluster, epoch, age) = (None, self.configuration.epoch, Age::default());
         let caller = Caller { cluster, epoch, age };
-        let silent = silent(newest(&self.configuration, &self.answers), &self.answers);
+        let silent = silent(self.newest(), &self.answers);
         effects.extend(silent.into_iter().map(|to| self.send(to, caller, Request::Status)));
     }
 
@@ -196,9 +236,9 @@ impl Identification {
     ) -> Option<ClusterId> {
         match reply {
             Some(Reply::Status(status)) => {
-                let before = newest(&self.configuration, &self.answers).epoch;
+                let before = self.newest().epoch;
                 self.answers.insert(from, status);
-                let newest = newest(&self.configuration, &self.answers);
+                let newest = self.newest();
                 if newest.epoch > before {
                     effects.push(Effect::Seeks(newest.clone()));
                     self.ask(effects);
@@ -252,22 +292,29 @@ impl Identification {
 
     /// What the answers so far say.
     pub fn find(&self) -> Finding {
-        find(&self.configuration, &self.answers)
+        find(&self.configuration, self.kept, &self.answers)
+    }
+
+    fn newest(&self) -> &Configuration {
+        newest(&self.configuration, self.kept, &self.answers)
     }
 }
 
-/// The configuration that counts: the newest that is told, if all who answer are
-/// of one cluster, else the one that was given.
+/// The configuration that counts: the newest that is told by those of the cluster
+/// that was `kept`, or, if none was, when all who answer are of one; else the one
+/// that was given.
 fn newest<'a>(
     given: &'a Configuration,
+    kept: Option<ClusterId>,
     answers: &'a BTreeMap<AcceptorId, AcceptorStatus>,
 ) -> &'a Configuration {
     let mut clusters = answers.values().filter_map(|status| status.cluster);
     let first = clusters.next();
-    if clusters.any(|other| Some(other) != first) {
+    if kept.is_none() && clusters.any(|other| Some(other) != first) {
         return given;
     }
-    let told = answers.values().filter_map(|status| status.fence.configuration.as_ref());
+    let of_it = answers.values().filter(|status| kept.is_none() || status.cluster == kept);
+    let told = of_it.filter_map(|status| status.fence.configuration.as_ref());
     let newer = told.filter(|told| told.epoch > given.epoch);
     newer.max_by_key(|told| told.epoch).unwrap_or(given)
 }
@@ -281,8 +328,12 @@ fn silent(
 }
 
 /// What acceptors say of their cluster.
-fn find(given: &Configuration, answers: &BTreeMap<AcceptorId, AcceptorStatus>) -> Finding {
-    let configuration = newest(given, answers);
+fn find(
+    given: &Configuration,
+    kept: Option<ClusterId>,
+    answers: &BTreeMap<AcceptorId, AcceptorStatus>,
+) -> Finding {
+    let configuration = newest(given, kept, answers);
     let asked = configuration.acceptors().filter_map(|id| Some((id, answers.get(id)?)));
     let asked: Vec<(&AcceptorId, &AcceptorStatus)> = asked.collect();
     for (index, (one, status)) in asked.iter().enumerate() {
@@ -301,7 +352,15 @@ fn find(given: &Configuration, answers: &BTreeMap<AcceptorId, AcceptorStatus>) -
     let is_quorum = |holders: &[AcceptorId]| {
         configuration.prepare.is_met_by(holders) && configuration.accept.is_met_by(holders)
     };
-    if let Some((cluster, _)) = members.iter().find(|(_, holders)| is_quorum(holders)) {
+    let is_other = |cluster| kept.is_some_and(|kept| kept != cluster);
+    let other = |acceptor: &AcceptorId, held| {
+        let (acceptor, kept) = (acceptor.clone(), kept.unwrap_or(held));
+        Finding::Not(Unidentified::OtherCluster { acceptor, held, kept })
+    };
+    if let Some((cluster, holders)) = members.iter().find(|(_, holders)| is_quorum(holders)) {
+        if is_other(*cluster) {
+            return other(&holders[0], *cluster);
+        }
         return match other_configuration(configuration, *cluster, answers) {
             Some(error) => Finding::Not(error),
             None => Finding::Belongs(*cluster, missing_founders(configuration, *cluster, answers)),
@@ -310,20 +369,30 @@ fn find(given: &Configuration, answers: &BTreeMap<AcceptorId, AcceptorStatus>) -
     let mut members = members.into_iter().map(|(cluster, holders)| (holders[0].clone(), cluster));
     let (holder, cluster) = match (members.next(), members.next()) {
         (None, _) => {
-            return match asked.iter().find(|(_, status)| status.registers > 0) {
-                Some((id, _)) => Finding::Not(Unidentified::NotEmpty((*id).clone())),
-                None if silent.is_empty() => Finding::Founds(id_of(configuration, answers)),
-                None => Finding::Not(Unidentified::Silent(silent)),
+            let full = asked.iter().find(|(_, status)| status.registers > 0);
+            return match (full, kept) {
+                (Some((id, _)), _) => Finding::Not(Unidentified::NotEmpty((*id).clone())),
+                _ if !silent.is_empty() => Finding::Not(Unidentified::Silent(silent)),
+                (None, None) => Finding::Founds(id_of(configuration, answers)),
+                (None, Some(cluster)) => {
+                    let empty = configuration.acceptors().cloned().collect();
+                    Finding::Not(Unidentified::AllLost { cluster, empty })
+                }
             };
         }
         (Some(one), Some(other)) => return Finding::Not(Unidentified::TwoClusters(one, other)),
         (Some(one), None) => one,
     };
-    if let Some(error) = other_configuration(configuration, cluster, answers) {
+    if let Some(error) = other_configuration(configuration, cluster, answers)
+        && !is_other(cluster)
+    {
         return Finding::Not(error);
     }
     if !silent.is_empty() {
         return Finding::Not(Unidentified::Silent(silent));
+    }
+    if is_other(cluster) {
+        return other(&holder, cluster);
     }
     // Another proposer may be founding it at the moment.
     if configuration.epoch == Epoch::FOUNDING && cluster == id_of(configuration, answers) {
@@ -410,8 +479,17 @@ mod tests {
     }
 
     fn found(configuration: &Configuration, answers: &[(&str, AcceptorStatus)]) -> Finding {
+        found_by(0, configuration, answers)
+    }
+
+    /// What a proposer finds that was of a cluster before; 0 for one that was of none.
+    fn found_by(
+        kept: u64,
+        configuration: &Configuration,
+        answers: &[(&str, AcceptorStatus)],
+    ) -> Finding {
         let answers = answers.iter().map(|(id, status)| (AcceptorId::from(*id), status.clone()));
-        find(configuration, &answers.collect())
+        find(configuration, ClusterId::new(kept), &answers.collect())
     }
 
     fn belongs(cluster: u64) -> Finding {
@@ -478,6 +556,37 @@ mod tests {
     }
 
     #[test]
+    fn who_was_of_a_cluster_takes_no_other_and_founds_none() {
+        // Its list of acceptors is that of the other cluster.
+        let theirs = configuration(1, "b1 b2", 2);
+        let quorum = [("b1", of(8, 1, theirs.clone())), ("b2", of(8, 2, theirs.clone()))];
+        assert_eq!(found(&theirs, &quorum), belongs(8));
+        for (given, answers) in [
+            (&theirs, &quorum[..]),
+            (&three(), &[("a1", empty(1)), ("a2", of(8, 2, three())), ("a3", empty(3))]),
+        ] {
+            let told = why(found_by(7, given, answers));
+            for part in ["cluster 0000000000000007", "cluster 0000000000000008", "acceptors, data"]
+            {
+                assert!(told.contains(part), "{told}");
+            }
+        }
+        let all = [("a1", empty(1)), ("a2", empty(2)), ("a3", empty(3))];
+        let told = why(found_by(7, &three(), &all));
+        assert!(
+            told.contains("cluster 0000000000000007") && told.contains("acceptor a3"),
+            "{told}"
+        );
+        assert!(why(found_by(7, &three(), &all[..2])).contains("no answer from acceptor a3"));
+        // Its own it takes, and the newest configuration that is told there.
+        let newer = configuration(4, "a3 a4", 2);
+        let own = [("a3", of(7, 3, newer.clone())), ("a4", of(7, 4, newer))];
+        let stranger = ("a1", of(8, 1, configuration(9, "a1", 1)));
+        let [a3, a4] = own;
+        assert_eq!(found_by(7, &three(), &[stranger, a3, a4]), belongs(7));
+    }
+
+    #[test]
     fn one_store_is_not_two_acceptors() {
         let told = why(found(&three(), &[("a1", empty(1)), ("a2", empty(1))]));
         assert!(told.contains("a1 and a2 are one and the same store"), "{told}");
@@ -487,7 +596,7 @@ mod tests {
     fn a_newer_configuration_is_followed_before_the_cluster_is_known() {
         let newer = configuration(4, "a3 a4", 2);
         let mut effects = Vec::new();
-        let mut search = Identification::start(9, three(), &mut effects);
+        let mut search = Identification::start(9, three(), None, &mut effects);
         let mut reply = |id: &str, status| {
             effects.clear();
             let cluster = search.on_reply(id.into(), Some(Reply::Status(status)), &mut effects);

@@ -121,6 +121,8 @@ pub struct Proposer {
     last: Ballot,
     /// The cluster that it is of, once it knows.
     cluster: Option<ClusterId>,
+    /// The cluster that it was of before: it takes no other.
+    kept_cluster: Option<ClusterId>,
     identification: Option<Identification>,
     configuration: Configuration,
     /// Up to where it knows of collected registers.
@@ -183,6 +185,7 @@ impl Proposer {
         Proposer {
             last: Ballot { counter: 0, proposer: id, incarnation },
             cluster,
+            kept_cluster: cluster,
             identification: None,
             configuration,
             age: Age::default(),
@@ -201,6 +204,12 @@ impl Proposer {
             #[cfg(feature = "planted-bugs")]
             planted: None,
         }
+    }
+
+    /// Has acceptors confirm the cluster that it was of before it serves: its
+    /// configuration, or what it kept, may have been exchanged since.
+    pub fn confirm_cluster(&mut self) {
+        self.cluster = None;
     }
 
     /// Plants a bug, to show that the simulator finds it.

@@ -70,14 +70,11 @@ pub fn start_proposer(
     let path = deployment.data_dir.join("configuration.json");
     let kept = read_configuration(&path).map_err(StartError::Configuration)?;
     let founding = founding(deployment, proposer);
-    let (cluster, configuration) = match kept {
-        // While the founding configuration is in force, the deployment file has it:
-        // with another one the acceptors are asked.
-        Some(kept) if !is_changed(&kept.configuration, &founding) => {
-            (Some(kept.cluster), kept.configuration)
-        }
-        Some(_) | None => (None, founding.clone()),
-    };
+    let cluster = kept.as_ref().map(|kept| kept.cluster);
+    // While the founding configuration is in force, the deployment file has it; the
+    // acceptors say whether it is that of the cluster.
+    let newer = kept.map(|kept| kept.configuration).filter(|kept| kept.epoch > founding.epoch);
+    let configuration = newer.unwrap_or_else(|| founding.clone());
     check_redis(deployment, &configuration)?;
     let (keeper, thread) = ConfigurationKeeper::start(path)
         .map_err(|error| StartError::Thread { of: "the configuration".into(), error })?;
@@ -126,12 +123,6 @@ pub fn start_proposer(
     let status = acceptors.collector().clone();
     actix::spawn(Collector::new(acceptors.clone(), proposer.collection, status).run());
     Ok(Running { service, acceptors, cluster, overtaken, arbiters })
-}
-
-/// Whether a deployment file was given another founding configuration than the
-/// one that was kept.
-fn is_changed(kept: &Configuration, founding: &Configuration) -> bool {
-    kept.epoch == founding.epoch && kept.digest() != founding.digest()
 }
 
 /// An unsafe server is the operator's business; one that is away may come back.

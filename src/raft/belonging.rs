@@ -39,7 +39,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const JOIN_PATIENCE: Duration = Duration::from_secs(2);
 /// After so long the others are asked again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// How often people are told why the cluster is not known yet.
+/// How often people are told why the cluster is not known yet; of another reason
+/// they are told at once.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a replica does not know its cluster.
@@ -53,7 +54,7 @@ enum Unknown {
 impl<D: Disk> Replica<D> {
     /// Finds out which cluster this replica is of; false when it can be of none.
     pub(super) async fn belong(&self) -> bool {
-        let mut told_at: Option<Instant> = None;
+        let mut told: Option<(Instant, String)> = None;
         while self.peers.cluster().get().is_none() {
             let found = match self.settings.joins {
                 true => self.join().await,
@@ -75,9 +76,12 @@ impl<D: Disk> Replica<D> {
                     return false;
                 }
                 Err(Unknown::NotYet(why)) => {
-                    if told_at.is_none_or(|at| at.elapsed() > TELL_EVERY) {
+                    let is_told = told
+                        .as_ref()
+                        .is_some_and(|(at, said)| *said == why && at.elapsed() < TELL_EVERY);
+                    if !is_told {
                         log::warn!("replica {}: no cluster yet: {why}", self.settings.id);
-                        told_at = Some(Instant::now());
+                        told = Some((Instant::now(), why.clone()));
                     }
                     *self.lock_unidentified() = why;
                     sleep(RETRY_AFTER).await;

@@ -124,3 +124,56 @@ fn a_proposer_that_comes_late_follows_the_configuration_before_it_serves() {
     assert_eq!(late.proposer.configuration(), p1.proposer.configuration());
     assert!(late.unidentified.is_empty());
 }
+
+/// A proposer that was of [`OURS`] before.
+fn returning(seed: u64) -> Actor {
+    let mut actor = Actor::of(OURS, "p1", seed);
+    actor.proposer.confirm_cluster();
+    actor.take(Event::Started);
+    actor
+}
+
+#[test]
+fn a_proposer_that_comes_back_serves_once_a_quorum_confirms_its_cluster() {
+    let mut acceptors = Acceptors::default();
+    let mut p1 = returning(1);
+    p1.submit(1, Command::Add(1));
+    assert_eq!(p1.rounds, ["status"]);
+    p1.sent.retain(|(to, ..)| *to != "a3".into());
+    p1.run(&mut acceptors);
+    assert_eq!((p1.value(1), p1.proposer.cluster()), (Some("1"), OURS));
+}
+
+/// Its list of acceptors, or what it kept, is of another cluster; or its own has
+/// lost all data.
+#[test]
+fn a_proposer_that_comes_back_takes_no_other_cluster_and_founds_none() {
+    let mut foreign = empty(&["a1"]);
+    foreign.0.extend(["a2", "a3"].map(|name| {
+        let (id, cluster) = (AcceptorId::from(name), ClusterId::new(8).unwrap());
+        (id.clone(), MemoryStore::of_founder(nonce_of(&id), cluster, founding()))
+    }));
+    for mut acceptors in [foreign, empty(&["a1", "a2", "a3"])] {
+        let before = acceptors.0.clone();
+        let mut p1 = returning(1);
+        let mut search = p1.timer.clone();
+        p1.submit(1, Command::Add(1));
+        for asked in 1..=3 {
+            p1.run(&mut acceptors);
+            let (token, _) = search.expect("it asks again");
+            p1.take(Event::TimerFired { token });
+            search = p1.timer.clone();
+            assert_eq!(p1.unidentified.len(), asked, "it tells why each time");
+        }
+        let is_told = |why: &Unidentified| match why {
+            Unidentified::OtherCluster { held, kept, .. } => {
+                held.number() == 8 && Some(*kept) == OURS
+            }
+            Unidentified::AllLost { cluster, .. } => Some(*cluster) == OURS,
+            _ => false,
+        };
+        assert!(p1.unidentified.iter().all(is_told), "{:?}", p1.unidentified);
+        assert_eq!((p1.proposer.cluster(), p1.answers.len()), (None, 0));
+        assert_eq!(acceptors.0, before);
+    }
+}

@@ -16,8 +16,12 @@ pub fn a_cluster_is_founded_by_all_and_only_as_all_were_told(protocol: Protocol)
     };
     for index in 0..2 {
         wait_until("a node says whom it waits for", || world.log(index).contains(silent));
-        let why = world.refusal(index);
+    }
+    for why in world.refusals(2) {
         assert!(why.contains(silent) && why.contains("founded by all"), "{why}");
+    }
+    if protocol == Protocol::Raft {
+        other_members(&mut world);
     }
     world.start_all();
     (0..3).for_each(|index| world.cluster.wait_ready(index));
@@ -28,6 +32,28 @@ pub fn a_cluster_is_founded_by_all_and_only_as_all_were_told(protocol: Protocol)
     if protocol == Protocol::Caspaxos {
         other_configurations(&mut world);
     }
+}
+
+/// The third founder is started with one member more.
+fn other_members(world: &mut World) {
+    let path = world.path("deployment/p3.json");
+    let before = std::fs::read(&path).unwrap();
+    world.edit(2, |node| {
+        node["actors"]["raft"]["members"]["4"] = json!("http://127.0.0.1:1");
+    });
+    let others = "was started with other members than this one";
+    world.cluster.launch(2);
+    for index in 0..2 {
+        wait_until("a founder says it", || world.log(index).contains(others));
+    }
+    let why = world.refusals(3);
+    for why in &why[..2] {
+        assert!(why.contains("member 3 was started") && why.contains("--cluster"), "{why}");
+    }
+    // It misses one that nobody else has.
+    assert!(why[2].contains("no answer from member 4"), "{}", why[2]);
+    world.cluster.kill(2);
+    std::fs::write(&path, before).unwrap();
 }
 
 /// A node is started with other acceptors or quorums than the cluster has.

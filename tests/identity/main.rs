@@ -10,6 +10,9 @@ mod support;
 mod caspaxos_old_copy;
 mod founding;
 mod nodes;
+mod redis;
+#[path = "../support/redis_server.rs"]
+mod redis_server;
 mod world;
 
 on_both_protocols! {

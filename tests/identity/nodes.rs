@@ -14,21 +14,14 @@ struct Case {
     names_both: bool,
 }
 
-const STRANGER: &[&str] = &["data of another cluster", "must be stopped"];
+const STRANGER: [&[&str]; 2] = [
+    &["this node belongs to cluster", "configuration.json", "remove its data directory"],
+    &["data of another cluster", "must be stopped"],
+];
 
 const CASES: [Case; 4] = [
-    Case {
-        what: "earlier",
-        fate: [Fate::IsMute, Fate::IsMute],
-        told: [STRANGER, STRANGER],
-        names_both: true,
-    },
-    Case {
-        what: "other",
-        fate: [Fate::IsMute, Fate::IsMute],
-        told: [STRANGER, STRANGER],
-        names_both: true,
-    },
+    Case { what: "earlier", fate: [Fate::IsMute, Fate::IsMute], told: STRANGER, names_both: true },
+    Case { what: "other", fate: [Fate::IsMute, Fate::IsMute], told: STRANGER, names_both: true },
     Case {
         what: "nothing",
         fate: [Fate::Serves, Fate::Ends],

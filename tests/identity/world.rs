@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, Process, Protocol, program, put, request, wait_until};
+use crate::support::{Cluster, Process, Protocol, get, program, put, request, wait_until};
 
 /// What becomes of a node that is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +112,16 @@ impl World {
         }
     }
 
+    /// Waits until a node takes requests, whatever it answers.
+    pub fn wait_for_listener(&self, index: usize) {
+        let url = format!("{}/livez", self.cluster.url(index));
+        wait_until(&format!("{url} is answered"), || request("GET", &url, None).is_ok());
+    }
+
     /// Asks a node that may be of another cluster: what it answers is right, or no
     /// answer. True if it answered at all.
     fn probe(&mut self, index: usize) -> bool {
+        self.wait_for_listener(index);
         let base = self.cluster.url(index);
         let (read, written) = std::thread::scope(|scope| {
             let read = scope.spawn(|| {
@@ -151,17 +158,22 @@ impl World {
         let is_told = |text: &str| parts.iter().all(|part| text.contains(part));
         wait_until(&format!("a log has {parts:?}"), || {
             text = (0..3).map(|each| self.log(each)[lengths[each]..].to_owned()).collect();
-            // Some say it when they are asked.
+            // Of a member that serves nothing the others tell when they ask it.
+            if fate == Fate::Serves {
+                self.write(others[0]);
+            }
             is_told(&text)
-                || fate != Fate::Ends && {
-                    let url = format!("{}/readyz", self.cluster.url(index));
-                    let _ = request("GET", &url, None);
-                    false
-                }
         });
         match fate {
             Fate::Serves => self.cluster.wait_ready(index),
-            Fate::IsMute => assert!(!self.probe(index), "it answers: {text}"),
+            Fate::IsMute => {
+                assert!(!self.probe(index), "it answers: {text}");
+                let health = get(&format!("{}/health", self.cluster.url(index)));
+                let reason = health.text();
+                let is_told = parts.iter().any(|part| reason.contains(part));
+                assert!(is_told || self.cluster.protocol == Protocol::Raft, "{reason}");
+                assert_eq!(health.status, 503);
+            }
             Fate::Ends => {}
         }
         for other in &others {
@@ -215,8 +227,16 @@ impl World {
         Process::start(&mut command, &directory.join("log"))
     }
 
-    /// Whether a write through a node is refused, and the reason.
-    pub fn refusal(&self, index: usize) -> String {
+    /// Why writes through the first nodes are refused, of each.
+    pub fn refusals(&self, count: usize) -> Vec<String> {
+        std::thread::scope(|scope| {
+            let each: Vec<_> =
+                (0..count).map(|index| scope.spawn(move || self.refusal(index))).collect();
+            each.into_iter().map(|refusal| refusal.join().unwrap()).collect()
+        })
+    }
+
+    fn refusal(&self, index: usize) -> String {
         let mut answer = None;
         wait_until("the node answers", || {
             let url = format!("{}/k", self.cluster.url(index));

@@ -367,6 +367,7 @@ impl World {
         let nearest = self.seed.is_multiple_of(2).then_some(nearest);
         let settings = Settings { nearest, ..self.parameters.settings.clone() };
         let mut proposer = Proposer::new(id, cluster, configuration, settings, seed);
+        proposer.confirm_cluster();
         if let Flaw::Proposer(bug) = self.flaw {
             proposer.plant(bug);
         }

@@ -13,6 +13,7 @@ mod killed;
 mod listing;
 mod log_capture;
 mod redis;
+#[path = "../support/redis_server.rs"]
 mod redis_server;
 mod subject;
 

@@ -102,7 +102,7 @@ fn one_server_is_not_two_acceptors() {
     assert_eq!(nonce(&mut a1), nonce(&mut a1));
     let mut a1 = enrolled(a1);
     a1.serve(&[put("k", 1, "a")]).unwrap();
-    for call in [read("k"), put("k", 2, "b"), in_epoch(0, Request::Wipe)] {
+    for call in [read("k"), put("k", 2, "b"), in_epoch(0, Request::Wipe), status()] {
         let error = a2.serve(&[call]).unwrap_err().to_string();
         assert!(error.contains("registers of acceptor a1"), "{error}");
     }

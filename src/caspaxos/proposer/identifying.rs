@@ -1,6 +1,7 @@
-//! A proposer that does not know its cluster looks for it; until then its
-//! commands wait. One that begins looks in any case, as long as the founding
-//! configuration is in force: a founder may not have been enrolled yet.
+//! A proposer that does not know its cluster, or was told to have it confirmed,
+//! looks for it; until then its commands wait. One that begins looks in any case,
+//! as long as the founding configuration is in force: a founder may not have been
+//! enrolled yet.
 
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ impl Proposer {
             return;
         }
         self.rounds += 1;
-        let search = Identification::start(self.rounds, self.configuration.clone(), effects);
+        let kept = self.cluster.or(self.kept_cluster);
+        let search = Identification::start(self.rounds, self.configuration.clone(), kept, effects);
         effects.push(Effect::SetTimer { token: search.token(), after: RETRY_AFTER });
         self.identification = Some(search);
     }

@@ -1,5 +1,12 @@
--- How the acceptor stands. A server that was never asked draws its nonce.
+-- How the acceptor stands; one that is asked for another tells nothing else. A
+-- server that was never asked draws its nonce.
 -- ARGV: 5 a random number as 20 digits.
+if redis.call('HEXISTS', KEYS[3], 'cluster') == 1 then
+  local acceptor = redis.call('HGET', KEYS[3], 'acceptor')
+  if acceptor ~= ARGV[4] then
+    return { 'other_acceptor', acceptor }
+  end
+end
 redis.call('HSETNX', KEYS[3], 'nonce', ARGV[5])
 local answer = with_fence({ 'status' })
 answer[#answer + 1] = redis.call('HGET', KEYS[3], 'cluster') or ''

@@ -1,6 +1,8 @@
 //! A real Redis server in a directory of its own, gone with the test.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ pub type SharedServer = Arc<Mutex<RedisServer>>;
 
 pub struct RedisServer {
     directory: TempDir,
-    port: u16,
+    address: RedisAddress,
     arguments: Vec<String>,
     child: Option<Child>,
 }
@@ -24,18 +26,34 @@ impl RedisServer {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
+        Arc::new(Mutex::new(RedisServer::at("127.0.0.1", port, arguments)))
+    }
+
+    /// The same at an address that nobody else uses.
+    pub fn at(host: &str, port: u16, arguments: &[&str]) -> RedisServer {
         let mut server = RedisServer {
             directory: tempfile::tempdir().unwrap(),
-            port,
+            address: RedisAddress { host: host.into(), port },
             arguments: arguments.iter().map(|&argument| argument.into()).collect(),
             child: None,
         };
         server.restart();
-        Arc::new(Mutex::new(server))
+        server
     }
 
     pub fn address(&self) -> RedisAddress {
-        RedisAddress { host: "127.0.0.1".into(), port: self.port }
+        self.address.clone()
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Each gets the data of the other; neither runs.
+    pub fn exchange_data(&mut self, other: &mut RedisServer) {
+        assert!(self.child.is_none() && other.child.is_none());
+        std::mem::swap(&mut self.directory, &mut other.directory);
     }
 
     /// The process, while it runs.
@@ -55,7 +73,7 @@ impl RedisServer {
     pub fn restart(&mut self) {
         let safe = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
         let child = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--port", &self.address.port.to_string(), "--bind", &self.address.host])
             .arg("--dir")
             .arg(self.directory.path())
             .args(safe)
@@ -73,7 +91,7 @@ impl RedisServer {
     }
 
     fn try_command(&self, words: &str) -> ::redis::RedisResult<::redis::Value> {
-        let client = ::redis::Client::open(("127.0.0.1", self.port))?;
+        let client = ::redis::Client::open((&*self.address.host, self.address.port))?;
         let mut connection = client.get_connection_with_timeout(Duration::from_secs(5))?;
         let mut words = words.split(' ');
         let mut command = ::redis::cmd(words.next().unwrap());
