@@ -163,7 +163,9 @@ impl Request {
     /// Whether an acceptor of which nobody knows yet whether it is an old copy of
     /// itself serves it.
     pub fn is_for_unconfirmed(&self) -> bool {
-        matches!(self, Request::Note { .. } | Request::Confirm { .. }) || self.is_for_strangers()
+        let is_for_it =
+            matches!(self, Request::Note { .. } | Request::Confirm { .. } | Request::Raise { .. });
+        is_for_it || self.is_for_strangers()
     }
 
     /// Whether a proposer can have come to the numbers of a value: it descends from

@@ -224,8 +224,18 @@ impl Standing {
         Reply::Marked(self.claim().enrolment())
     }
 
-    /// Raises the fence.
+    /// Raises the fence. An acceptor that is not confirmed is told of it, so that it
+    /// can take note of others, and does not count as one that has raised it: its
+    /// store may be exchanged for the newest one.
     pub fn raise(&mut self, fence: &Fence) -> Reply {
+        let raised = self.raise_fence(fence);
+        match self.generations.serves() {
+            true => raised,
+            false => Reply::Unconfirmed(self.claim()),
+        }
+    }
+
+    fn raise_fence(&mut self, fence: &Fence) -> Reply {
         let is_aged = fence.age > self.fence.age;
         self.fence.raise(fence);
         self.counter = self.counter.max(fence.floor.counter);
@@ -252,7 +262,7 @@ impl Standing {
             self.enrolled = fence.epoch;
         }
         self.cluster = cluster;
-        self.raise(fence)
+        self.raise_fence(fence)
     }
 
     /// Leaves its cluster.
@@ -352,17 +362,19 @@ mod tests {
         let opened = enrolment(0, 1, 7);
         let unconfirmed = || Some(Reply::Unconfirmed(opened.into()));
         assert_eq!(standing.admit(&call(5, 2)), unconfirmed());
-        // Nor is it told of a configuration, which would count as a promise.
+        // It is told of a configuration, and does not count.
         let raise = Call { request: Request::Raise { fence: fence(6, 2) }, ..call(6, 2) };
-        assert_eq!(standing.admit(&raise), unconfirmed());
+        assert_eq!(standing.admit(&raise), None);
+        assert_eq!(Some(standing.raise(&fence(6, 2))), unconfirmed());
+        assert_eq!(standing.fence, fence(6, 2));
         let confirm = |enrolment| Call { request: Request::Confirm { enrolment }, ..call(6, 2) };
         let other = confirm(enrolment(0, 1, 8));
         assert_eq!(standing.admit(&other), unconfirmed());
         assert_eq!(standing.admit(&confirm(opened)), None);
         assert_eq!(standing.confirm(), Reply::Confirmed);
-        assert_eq!(standing.admit(&call(5, 2)), None);
+        assert_eq!(standing.admit(&call(6, 2)), None);
         assert_eq!(standing.mark(9), Reply::Marked(enrolment(0, 2, 9)));
-        assert_eq!(standing.admit(&call(5, 2)), None, "a mark takes nothing back");
+        assert_eq!(standing.admit(&call(6, 2)), None, "a mark takes nothing back");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Scripts {
             read: serving!("current", "read"),
             list: serving!("current", "list"),
             remove: serving!("current", "remove"),
-            raise: serving!("told", "raise"),
+            raise: step!("common", "admit", "enrolled", "fenced", "told", "raise"),
             mark: serving!("current", "mark"),
             note: step!("common", "admit", "enrolled", "fenced", "note"),
             confirm: step!("common", "admit", "enrolled", "fenced", "confirm"),
