@@ -88,10 +88,13 @@ impl Generations {
         (self.current.tag, self.serves) = (tag, false);
     }
 
-    /// The others have taken note: it serves. To be durable before it does.
-    pub fn serve(&mut self) {
+    /// The others have taken note: it serves, in the next generation, since a copy
+    /// may have been made of this one before. To be durable before it does, and of
+    /// the new one the others take note soon.
+    pub fn serve(&mut self, tag: u64) {
         self.serves = true;
         self.tried.clear();
+        self.mark(tag);
     }
 
     /// Begins the next generation while the store serves, so that copies that were
@@ -112,26 +115,26 @@ mod tests {
 
     fn serving(generations: Generations, tag: u64) -> Generations {
         let mut generations = opened(generations, tag);
-        generations.serve();
+        generations.serve(100 * tag);
         generations
     }
 
     #[test]
     fn a_store_that_is_opened_again_continues_what_is_known_of_it() {
         let first = serving(Generations::default(), 1);
-        assert_eq!(first.current(), Generation { count: 1, tag: 1 });
+        assert_eq!(first.current(), Generation { count: 2, tag: 100 });
         let known = first.current();
         assert!(first.claim().continues(known));
         let second = opened(first, 2);
         assert!(!second.serves() && second.claim().continues(known));
         // It ended before it served, when some knew of it and some did not.
         let again = opened(second.clone(), 3);
-        assert_eq!(again.current(), Generation { count: 2, tag: 3 });
+        assert_eq!(again.current(), Generation { count: 3, tag: 3 });
         assert!(again.claim().continues(known) && again.claim().continues(second.current()));
         let mut serves = serving(again, 4);
         let known = serves.current();
         serves.mark(5);
-        assert_eq!(serves.current(), Generation { count: 3, tag: 5 });
+        assert_eq!(serves.current(), Generation { count: 5, tag: 5 });
         assert!(serves.claim().continues(known));
     }
 
@@ -153,5 +156,13 @@ mod tests {
         let copy = store.clone();
         store.mark(2);
         assert!(!opened(copy, 3).claim().continues(store.current()));
+    }
+
+    #[test]
+    fn a_copy_from_before_a_store_served_is_old() {
+        let mut store = opened(serving(Generations::default(), 1), 2);
+        let copy = store.clone();
+        store.serve(3);
+        assert!(!opened(copy, 4).claim().continues(store.current()));
     }
 }

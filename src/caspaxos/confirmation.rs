@@ -31,6 +31,8 @@ pub struct Confirmation {
     token: Token,
     acceptor: AcceptorId,
     claim: EnrolmentClaim,
+    /// For the generation in which the acceptor will serve.
+    tag: u64,
     /// The others that have taken note of it.
     noted: Vec<AcceptorId>,
     /// Those to whom no request comes through.
@@ -66,9 +68,9 @@ impl Confirmation {
     const MOST_RETRIES: u32 = 12;
 
     /// Begins to make sure of an acceptor that has told its enrolment; `round` is a
-    /// round of its own. One that was marked serves already.
+    /// round of its own, `tag` random. One that was marked serves already.
     pub fn new(
-        round: u64,
+        (round, tag): (u64, u64),
         acceptor: AcceptorId,
         claim: EnrolmentClaim,
         is_confirmed: bool,
@@ -76,7 +78,18 @@ impl Confirmation {
         let token = Token { key: Key::configuration(), round };
         let (noted, lost, taught) = (Vec::new(), Vec::new(), Vec::new());
         let (refuted, retries) = (None, 0);
-        Confirmation { token, acceptor, claim, noted, lost, taught, refuted, is_confirmed, retries }
+        Confirmation {
+            token,
+            acceptor,
+            claim,
+            tag,
+            noted,
+            lost,
+            taught,
+            refuted,
+            is_confirmed,
+            retries,
+        }
     }
 
     /// True for the replies and timers of this.
@@ -132,7 +145,13 @@ impl Confirmation {
                 effects.push(self.note(&from, caller));
                 self.taught.push(from);
             }
-            Some(Reply::Confirmed) if is_itself => self.is_confirmed = true,
+            Some(Reply::Confirmed(serving)) if is_itself && !self.is_confirmed => {
+                // It serves in the next generation, of which the others are told.
+                (self.claim, self.is_confirmed) = (serving.into(), true);
+                self.noted.clear();
+                let others = self.others(configuration);
+                effects.extend(others.map(|id| self.note(id, caller)));
+            }
             Some(Reply::Status(status)) if is_itself && status.claim == self.claim => {
                 if let Some((witness, known)) = self.refuted.clone() {
                     let (acceptor, told) = (self.acceptor.clone(), self.claim.enrolment());
@@ -192,7 +211,7 @@ impl Confirmation {
         let is_patient = self.retries < Self::PATIENT_RETRIES && !is_known;
         let is_enough = noted == all || (is_majority && !is_patient);
         if self.refuted.is_none() && !self.is_confirmed && is_enough {
-            let request = Request::Confirm { enrolment: self.claim.enrolment() };
+            let request = Request::Confirm { enrolment: self.claim.enrolment(), tag: self.tag };
             effects.push(self.send(&self.acceptor, caller, request));
         }
     }

@@ -124,6 +124,8 @@ pub enum Request {
     Confirm {
         /// The enrolment that the others have taken note of.
         enrolment: Enrolment,
+        /// A random number: it serves in the next generation of its store.
+        tag: u64,
     },
     /// Begins the next generation of the store.
     Mark {
@@ -295,8 +297,8 @@ pub enum Reply {
     Unconfirmed(EnrolmentClaim),
     /// The newest enrolment of the other acceptor that this one knows.
     Noted(Enrolment),
-    /// The acceptor serves.
-    Confirmed,
+    /// The acceptor serves, with this enrolment.
+    Confirmed(Enrolment),
     /// The enrolment with the next generation.
     Marked(Enrolment),
     /// The acceptor holds registers of an earlier membership.

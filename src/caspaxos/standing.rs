@@ -142,7 +142,7 @@ impl Standing {
             },
             Request::Note { of, claim } => self.refuse_note(call.epoch, of, claim),
             // It may be too far behind to be told of the epoch before.
-            Request::Confirm { enrolment } => {
+            Request::Confirm { enrolment, .. } => {
                 let own = self.claim();
                 let is_it = self.generations.serves() || *enrolment == own.enrolment();
                 (!is_it).then_some(Reply::Unconfirmed(own))
@@ -211,10 +211,12 @@ impl Standing {
         Reply::Noted(*known)
     }
 
-    /// Serves from now on.
-    pub fn confirm(&mut self) -> Reply {
-        self.generations.serve();
-        Reply::Confirmed
+    /// Serves from now on, in a generation with this tag.
+    pub fn confirm(&mut self, tag: u64) -> Reply {
+        if !self.generations.serves() {
+            self.generations.serve(tag);
+        }
+        Reply::Confirmed(self.claim().enrolment())
     }
 
     /// Begins the next generation while it serves, so that copies that were made
@@ -310,7 +312,7 @@ mod tests {
     /// An acceptor that was enrolled with a fence.
     fn enrolled(fence: Fence) -> Standing {
         let mut standing = Standing { fence, cluster: OURS, ..Standing::default() };
-        standing.confirm();
+        standing.confirm(1);
         standing
     }
 
@@ -333,7 +335,7 @@ mod tests {
         let reply = new.enrol(OURS, (&fence(2, 3), 9, false), false);
         assert!(matches!(reply, Reply::Raised { is_aged: true, .. }));
         assert_eq!(new.admit(&call(2, 3)), Some(Reply::Unconfirmed(enrolment(2, 0, 0).into())));
-        assert_eq!(new.confirm(), Reply::Confirmed);
+        assert_eq!(new.confirm(5), Reply::Confirmed(enrolment(2, 1, 5)));
         assert_eq!((new.admit(&call(2, 3)), new.counter), (None, 9));
         assert_eq!(new.enrol(OURS, (&fence(2, 3), 9, false), true), Reply::NotEmpty);
         assert_eq!(new.leave(), Reply::Wiped);
@@ -347,7 +349,7 @@ mod tests {
             let reply = founder.enrol(OURS, (&fence(1, 0), 0, true), holds_registers);
             assert!(matches!(reply, Reply::Raised { .. }));
         }
-        founder.confirm();
+        founder.confirm(1);
         assert_eq!(founder.admit(&call(1, 0)), None);
     }
 
@@ -359,7 +361,7 @@ mod tests {
     fn one_whose_store_was_opened_serves_nobody_until_it_is_confirmed() {
         let mut standing = enrolled(fence(5, 2));
         standing.open(7);
-        let opened = enrolment(0, 1, 7);
+        let opened = enrolment(0, 2, 7);
         let unconfirmed = || Some(Reply::Unconfirmed(opened.into()));
         assert_eq!(standing.admit(&call(5, 2)), unconfirmed());
         // It is told of a configuration, and does not count.
@@ -367,13 +369,18 @@ mod tests {
         assert_eq!(standing.admit(&raise), None);
         assert_eq!(Some(standing.raise(&fence(6, 2))), unconfirmed());
         assert_eq!(standing.fence, fence(6, 2));
-        let confirm = |enrolment| Call { request: Request::Confirm { enrolment }, ..call(6, 2) };
-        let other = confirm(enrolment(0, 1, 8));
+        let confirm = |enrolment| {
+            let request = Request::Confirm { enrolment, tag: 8 };
+            Call { request, ..call(6, 2) }
+        };
+        let other = confirm(enrolment(0, 2, 8));
         assert_eq!(standing.admit(&other), unconfirmed());
         assert_eq!(standing.admit(&confirm(opened)), None);
-        assert_eq!(standing.confirm(), Reply::Confirmed);
+        for tag in [8, 9] {
+            assert_eq!(standing.confirm(tag), Reply::Confirmed(enrolment(0, 3, 8)));
+        }
         assert_eq!(standing.admit(&call(6, 2)), None);
-        assert_eq!(standing.mark(9), Reply::Marked(enrolment(0, 2, 9)));
+        assert_eq!(standing.mark(9), Reply::Marked(enrolment(0, 4, 9)));
         assert_eq!(standing.admit(&call(6, 2)), None, "a mark takes nothing back");
     }
 

@@ -161,8 +161,9 @@ mod tests {
         let enrol = Request::Enrol { fence: Fence::default(), counter: 0, is_founding: true };
         let replies = store.serve(&[call(enrol), call(Request::Status)]).unwrap();
         let [_, Reply::Status(status)] = &replies[..] else { panic!("{replies:?}") };
-        let confirm = Request::Confirm { enrolment: status.claim.enrolment() };
-        assert_eq!(store.serve(&[call(confirm)]).unwrap(), [Reply::Confirmed]);
+        let confirm = Request::Confirm { enrolment: status.claim.enrolment(), tag: 1 };
+        let replies = store.serve(&[call(confirm)]).unwrap();
+        assert!(matches!(replies[..], [Reply::Confirmed(_)]), "{replies:?}");
         store
     }
 

@@ -90,7 +90,7 @@ impl<'a> Batch<'a> {
                 ))
             }
             Request::Note { of, claim } => Ok(self.standing.note(of, claim)),
-            Request::Confirm { .. } => Ok(self.standing.confirm()),
+            Request::Confirm { tag, .. } => Ok(self.standing.confirm(*tag)),
             Request::Mark { tag } => Ok(self.standing.mark(*tag)),
             Request::Wipe => Ok(self.standing.leave()),
             Request::Status => Ok(Reply::Status(self.status()?)),

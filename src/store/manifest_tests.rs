@@ -73,8 +73,9 @@ impl Both {
     fn confirm(&mut self) {
         let replies = self.acceptor.serve(&[call(Request::Status)]).unwrap();
         let [Reply::Status(status)] = &replies[..] else { panic!("{replies:?}") };
-        let confirm = Request::Confirm { enrolment: status.claim.enrolment() };
-        assert_eq!(self.acceptor.serve(&[call(confirm)]).unwrap(), [Reply::Confirmed]);
+        let confirm = Request::Confirm { enrolment: status.claim.enrolment(), tag: 1 };
+        let replies = self.acceptor.serve(&[call(confirm)]).unwrap();
+        assert!(matches!(replies[..], [Reply::Confirmed(_)]), "{replies:?}");
     }
 
     fn assert_whole(&mut self) {

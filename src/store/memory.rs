@@ -27,7 +27,7 @@ impl MemoryStore {
         let (epoch, configuration) = (configuration.epoch, Some(configuration));
         let fence = Fence { epoch, configuration, ..Fence::default() };
         let mut standing = Standing { fence, cluster: Some(cluster), ..Standing::new(nonce) };
-        standing.confirm();
+        standing.confirm(nonce.0);
         MemoryStore { standing, ..MemoryStore::default() }
     }
 
@@ -58,7 +58,7 @@ impl MemoryStore {
                 self.standing.enrol(call.cluster, (fence, *counter, *is_founding), holds_registers)
             }
             Request::Note { of, claim } => self.standing.note(of, claim),
-            Request::Confirm { .. } => self.standing.confirm(),
+            Request::Confirm { tag, .. } => self.standing.confirm(*tag),
             Request::Mark { tag } => self.standing.mark(*tag),
             Request::Wipe => {
                 self.registers.clear();

@@ -281,7 +281,7 @@ fn reply_bytes(reply: &caspaxos::Reply) -> usize {
             | Reply::Conflict { .. }
             | Reply::NotEnrolled
             | Reply::Noted(_)
-            | Reply::Confirmed
+            | Reply::Confirmed(_)
             | Reply::Marked(_)
             | Reply::OtherCluster { .. }
             | Reply::Behind

@@ -24,7 +24,7 @@ impl Acceptor {
         let (epoch, configuration) = (configuration.epoch, Some(configuration));
         let fence = Fence { epoch, configuration, ..Fence::default() };
         let mut standing = Standing { fence, cluster: CLUSTER, ..Standing::default() };
-        standing.confirm();
+        standing.confirm(1);
         Acceptor { standing, ..Acceptor::default() }
     }
 
@@ -81,7 +81,7 @@ impl Acceptor {
                 ));
             }
             Request::Note { of, claim } => return Ok(self.standing.note(of, claim)),
-            Request::Confirm { .. } => return Ok(self.standing.confirm()),
+            Request::Confirm { tag, .. } => return Ok(self.standing.confirm(*tag)),
             Request::Mark { tag } => return Ok(self.standing.mark(*tag)),
             Request::Wipe => {
                 self.registers.clear();

@@ -63,7 +63,7 @@ fn requests() -> Vec<Request> {
             Request::Remove { .. } => {
                 Request::Note { of: "a2".into(), claim: enrolment(1, 1).into() }
             }
-            Request::Note { .. } => Request::Confirm { enrolment: enrolment(1, 1) },
+            Request::Note { .. } => Request::Confirm { enrolment: enrolment(1, 1), tag: 1 },
             Request::Confirm { .. } => Request::Mark { tag: 1 },
             Request::Mark { .. } => Request::Wipe,
             Request::Wipe => Request::Status,
@@ -96,7 +96,7 @@ fn kind(reply: &AcceptorReply) -> Option<Refused> {
         AcceptorReply::Behind => Some(Refused::Behind),
         AcceptorReply::TooHigh => Some(Refused::TooHigh),
         AcceptorReply::Status(_) => Some(Refused::Status),
-        AcceptorReply::Confirmed => Some(Refused::Confirmed),
+        AcceptorReply::Confirmed(_) => Some(Refused::Confirmed),
         AcceptorReply::Prepared { .. }
         | AcceptorReply::Accepted
         | AcceptorReply::Conflict { .. }
@@ -207,8 +207,9 @@ fn acceptor_on_disk(cluster: &Cluster) -> Vec<AcceptorReply> {
     let shown =
         AcceptorStatus { claim: EnrolmentClaim::default(), known: BTreeMap::new(), ..it.clone() };
     let mut found = vec![AcceptorReply::Status(shown)];
-    let confirm = Request::Confirm { enrolment: it.claim.enrolment() };
-    assert_eq!(ask(cluster, epoch, age, confirm), AcceptorReply::Confirmed);
+    let confirm = Request::Confirm { enrolment: it.claim.enrolment(), tag: 1 };
+    let reply = ask(cluster, epoch, age, confirm);
+    assert!(matches!(reply, AcceptorReply::Confirmed(_)), "{reply:?}");
     for kind in [ListKind::Accepted, ListKind::Dead] {
         let (prefix, after, limit_bytes) = (String::new(), None, u32::MAX);
         let list = ListRequest { kind, prefix, after, limit_bytes };

@@ -99,7 +99,7 @@ impl SimAcceptor {
         self.disk.standing.open(tag);
         // As it was before there were generations.
         if matches!(flaw, Flaw::IgnoresGenerations | Flaw::IgnoresClusters) {
-            self.disk.standing.confirm();
+            self.disk.standing.confirm(tag);
         }
         self.memory = self.disk.clone();
     }
@@ -180,7 +180,7 @@ impl SimAcceptor {
             Request::Note { of, claim } => {
                 return Ok((standing.note(of, claim), Change::Nothing));
             }
-            Request::Confirm { .. } => return Ok((standing.confirm(), Change::Nothing)),
+            Request::Confirm { tag, .. } => return Ok((standing.confirm(*tag), Change::Nothing)),
             Request::Mark { tag } => return Ok((standing.mark(*tag), Change::Nothing)),
             Request::Wipe => return Ok((standing.leave(), Change::Wipe)),
             Request::Status => {

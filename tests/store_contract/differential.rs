@@ -56,7 +56,7 @@ fn compare(subject: &mut dyn Subject, seed: u64) {
 /// Of a store that was opened again more have passed.
 fn without_generations(mut replies: Vec<Reply>) -> Vec<Reply> {
     for reply in &mut replies {
-        if let Reply::Marked(enrolment) = reply {
+        if let Reply::Marked(enrolment) | Reply::Confirmed(enrolment) = reply {
             enrolment.generation = Generation::default();
         }
     }
@@ -84,7 +84,7 @@ fn kind(reply: &Reply) -> usize {
         Reply::Behind => 12,
         Reply::TooHigh => 13,
         Reply::Noted(_) => 14,
-        Reply::Confirmed => 15,
+        Reply::Confirmed(_) => 15,
         Reply::Marked(_) => 16,
         Reply::Unconfirmed(_) => unreachable!("it is confirmed"),
         // How many there are, stores count differently.
@@ -119,7 +119,7 @@ fn random_call(random: &mut SmallRng, round: usize) -> Call {
             in_epoch(
                 0,
                 match random.random_range(0..4) {
-                    0 => Request::Confirm { enrolment },
+                    0 => Request::Confirm { enrolment, tag: 1 },
                     1 => Request::Mark { tag: round as u64 },
                     _ => {
                         let mut tag = || random.random_range(0..3);

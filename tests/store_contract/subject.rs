@@ -58,9 +58,10 @@ pub fn confirm(store: &mut dyn AcceptorStore) {
     let status = store.serve(&[in_epoch(0, Request::Status)]).unwrap();
     let [Reply::Status(status)] = &status[..] else { panic!("{status:?}") };
     if status.cluster == OURS {
-        let confirm = Request::Confirm { enrolment: status.claim.enrolment() };
+        let confirm = Request::Confirm { enrolment: status.claim.enrolment(), tag: 1 };
         let call = of_age(status.fence.age.0, in_epoch(status.fence.epoch.0, confirm));
-        assert_eq!(store.serve(&[call]).unwrap(), [Reply::Confirmed]);
+        let replies = store.serve(&[call]).unwrap();
+        assert!(matches!(replies[..], [Reply::Confirmed(_)]), "{replies:?}");
     }
 }
 

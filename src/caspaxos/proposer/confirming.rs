@@ -25,7 +25,12 @@ impl Proposer {
             return;
         }
         self.rounds += 1;
-        let confirmation = Confirmation::new(self.rounds, acceptor.clone(), claim, is_confirmed);
+        let confirmation = Confirmation::new(
+            (self.rounds, self.random.random()),
+            acceptor.clone(),
+            claim,
+            is_confirmed,
+        );
         confirmation.ask(self.caller(), &self.configuration, self.patience(), effects);
         self.confirmations.insert(acceptor, confirmation);
     }

@@ -72,7 +72,7 @@ impl Proposer {
                 | Reply::NotEnrolled
                 | Reply::Unconfirmed(_)
                 | Reply::Noted(_)
-                | Reply::Confirmed
+                | Reply::Confirmed(_)
                 | Reply::Marked(_)
                 | Reply::NotEmpty
                 | Reply::Removed { .. }

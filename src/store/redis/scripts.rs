@@ -196,9 +196,9 @@ impl Scripts {
                 command.arg(if tried.len() > Claim::MAX_TRIED { "too many" } else { "" });
                 command
             }
-            Request::Confirm { enrolment } => {
+            Request::Confirm { enrolment, tag } => {
                 let mut command = start(&self.confirm, names.registers.clone());
-                command.arg(&fields(enrolment));
+                command.arg(&fields(enrolment)).arg(digits(*tag));
                 command
             }
             Request::Mark { tag } => {
@@ -274,7 +274,7 @@ pub fn parse(answer: RedisValue) -> Result<Answer, String> {
         }
         "unconfirmed" => Reply::Unconfirmed(fields.claim()?),
         "noted" => Reply::Noted(fields.enrolment()?),
-        "confirmed" => Reply::Confirmed,
+        "confirmed" => Reply::Confirmed(fields.enrolment()?),
         "marked" => Reply::Marked(fields.enrolment()?),
         "behind" => Reply::Behind,
         "too_high" => Reply::TooHigh,
