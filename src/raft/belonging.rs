@@ -79,17 +79,17 @@ impl<D: Disk> Replica<D> {
                         log::warn!("replica {}: no cluster yet: {why}", self.settings.id);
                         told_at = Some(Instant::now());
                     }
-                    *self.lock_unidentified() = why;
+                    *self.lock_unidentified() = format!("no cluster yet: {why}");
                     sleep(RETRY_AFTER).await;
                 }
             }
         }
-        self.initialize().await
+        true
     }
 
     /// Writes the first entry, if this replica founds the cluster and its log is
-    /// empty.
-    async fn initialize(&self) -> bool {
+    /// empty; false when it has ended.
+    pub(super) async fn initialize(&self) -> bool {
         let founders = {
             let log = lock(&self.log);
             let is_new = log.vote.is_none() && log.last.is_none();
@@ -331,17 +331,5 @@ impl<D: Disk> Replica<D> {
             Ok(Published::Noted | Published::NotMember) => {}
             Err(refusal) => log::debug!("the others were not told of this replica yet: {refusal}"),
         }
-    }
-
-    /// Waits until the cluster is known.
-    pub(super) async fn wait_for_cluster(&self, deadline: Instant) -> Result<(), Refusal> {
-        while self.peers.cluster().get().is_none() {
-            if Instant::now() >= deadline {
-                let why = self.lock_unidentified().clone();
-                return Err(Refusal::Failed(format!("no cluster yet: {why}")));
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
     }
 }

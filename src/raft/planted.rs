@@ -24,6 +24,8 @@ pub enum Bug {
     HeartbeatsWithoutQuorum,
     /// A leader goes on though its followers cannot call it.
     LeadsUnreachable,
+    /// A replica whose data is an older copy takes part all the same.
+    OldCopyIsLetIn,
 }
 
 /// Whether a test has planted this bug.

@@ -9,6 +9,7 @@ mod support;
 
 mod founding;
 mod nodes;
+mod raft_old_copy;
 mod world;
 
 on_both_protocols! {

@@ -21,6 +21,7 @@ mod invariants;
 mod lasting;
 mod machine;
 mod network;
+mod old_copies;
 mod parameters;
 mod runner;
 #[path = "../seeds/mod.rs"]
@@ -59,6 +60,7 @@ fn every_seed_is_linearizable_and_comes_together_again() {
         ("leaders", seen.leaders),
         ("installed snapshots", seen.snapshots_installed),
         ("crashes within a group", seen.crashes_within_a_group),
+        ("older copies that were refused", seen.old_copies_refused),
         ("members added", seen.members_added),
         ("members removed", seen.members_removed),
         ("hand-overs", seen.hand_overs),
@@ -127,6 +129,14 @@ fn finds_heartbeats_of_a_leader_that_no_quorum_hears() {
 #[test]
 fn finds_leaders_that_nobody_can_call() {
     is_found(Bug::LeadsUnreachable, &["none serves"]);
+}
+
+#[test]
+fn finds_older_copies_that_are_let_in() {
+    // The last one is the leader's, which finds that an entry is gone that was
+    // acknowledged to it: openraft asserts in debug builds that there is none.
+    let signs = ["not linearizable", "holds", "applies", "votes for", "is broken", "has stopped"];
+    is_found(Bug::OldCopyIsLetIn, &signs);
 }
 
 #[test]

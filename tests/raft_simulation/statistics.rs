@@ -20,6 +20,9 @@ crate::seeds::statistics! {
     crashes,
     /// Crashes in the middle of what the storage wrote.
     crashes_within_a_group,
+    /// Replicas that came back with an older copy of their disk, and were refused.
+    old_copies,
+    old_copies_refused,
     network_cuts,
     /// Seeds whose network was cut for good at last.
     lasting_cuts,
