@@ -131,7 +131,7 @@ impl<D: Disk> Replica<D> {
                 Ok(Reply::Announced { known, members }) => {
                     self.hear(members);
                     let of_this = known.get(&me).copied().unwrap_or_default();
-                    if of_this == own || is_planted(self.settings.bug, Bug::OldCopyIsLetIn) {
+                    if of_this == own || self.is_let_in_anyway() {
                         noted.insert(id, own);
                     } else if !self.incarnation().continues(of_this) {
                         self.end(End::Refused(self.outdated(id, of_this)));
@@ -156,6 +156,11 @@ impl<D: Disk> Replica<D> {
             true => Some(()),
             false => self.note_known(learned).await.ok().map(drop),
         }
+    }
+
+    fn is_let_in_anyway(&self) -> bool {
+        let bugs = [Bug::OldCopyIsLetIn, Bug::EmptiedMemberIsLetIn];
+        bugs.iter().any(|bug| is_planted(self.settings.bug, *bug))
     }
 
     /// Notes what another replica announces.

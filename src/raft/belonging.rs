@@ -26,6 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::leader::Attempt;
 use super::message::{Call, Identity, Lane, Publication, Published, Reply};
+use super::planted::{Bug, is_planted};
 use super::replica::{End, Replica};
 use super::store::{Belonging, Job, lock};
 use super::types::{Member, ReplicaId, Request, Response};
@@ -137,6 +138,10 @@ impl<D: Disk> Replica<D> {
         (!self.settings.joins).then(|| xxh3_64(&encode(&self.settings.members)))
     }
 
+    fn forgets_nonces(&self) -> bool {
+        is_planted(self.settings.bug, Bug::EmptiedMemberIsLetIn)
+    }
+
     fn nonce(&self) -> Nonce {
         lock(&self.log).nonce
     }
@@ -173,7 +178,7 @@ impl<D: Disk> Replica<D> {
                          (--cluster)"
                     )))
                 }
-                Some(known) if *known == own => {
+                Some(known) if *known == own || self.forgets_nonces() => {
                     Ok(Belonging { cluster: *cluster, founders: founders.clone() })
                 }
                 Some(_) => Err(self.forgotten(*witness)),
@@ -323,12 +328,12 @@ impl<D: Disk> Replica<D> {
             return;
         }
         match self.note(publication, Instant::now() + Duration::from_secs(1)).await {
-            Ok(Published::OtherNonce) => {
+            Ok(Published::OtherNonce) if !self.forgets_nonces() => {
                 if let Unknown::Never(end) = self.forgotten(self.leader().unwrap_or(id)) {
                     self.ended.send_replace(Some(end));
                 }
             }
-            Ok(Published::Noted | Published::NotMember) => {}
+            Ok(Published::Noted | Published::NotMember | Published::OtherNonce) => {}
             Err(refusal) => log::debug!("the others were not told of this replica yet: {refusal}"),
         }
     }

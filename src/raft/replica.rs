@@ -267,7 +267,10 @@ impl<D: Disk> Replica<D> {
             return Reply::Identity(self.identity());
         }
         let is_of_no_cluster = matches!(call, Call::Join(_)) && cluster.is_none();
-        if held.is_none() || (cluster != held && !is_of_no_cluster) {
+        let is_foreign = cluster != held
+            && !is_of_no_cluster
+            && !is_planted(self.settings.bug, Bug::OtherClusterIsServed);
+        if held.is_none() || is_foreign {
             self.tell_of_stranger(from, cluster);
             return Reply::OtherCluster { held };
         }

@@ -29,12 +29,12 @@ pub struct Machine {
     pub disk: FusedDisk,
     pub directory: PathBuf,
     /// The first members, if it is one of them.
-    founders: Option<BTreeMap<ReplicaId, String>>,
+    pub founders: Option<BTreeMap<ReplicaId, String>>,
     pub life: Option<Rc<Life>>,
     lives: u64,
     /// What its store knew of incarnations when it wrote last.
     pub incarnations: Incarnations,
-    /// The disk and the directory that an older copy was put in place of.
+    /// The disk and the directory that others were put in place of.
     pub newest: Option<(FusedDisk, PathBuf)>,
     /// It was told that it is no member any more, and has ended.
     pub has_left: bool,
@@ -241,18 +241,18 @@ pub fn crash(world: &World, id: ReplicaId) {
     world.note(|| format!("{id} crashes, {pending} writes are not durable"));
 }
 
-/// Ends the replica of a machine that must have an older copy of its disk, and gives
-/// it the newest one.
+/// Ends the replica of a machine that must have another disk than its newest one, and
+/// gives it that.
 fn refuse(world: &World, id: ReplicaId, why: &str) {
     if world.machines.borrow()[&id].newest.is_none() {
         return world.fail(format!("replica {id} is refused: {why}"));
     }
     world.note(|| format!("{id} is refused: {why}"));
-    world.count(|counts| counts.old_copies_refused += 1);
+    world.count(|counts| counts.refused += 1);
     take_newest(world, id);
 }
 
-/// Gives a machine the newest of its disks, if it has an older one.
+/// Gives a machine the newest of its disks, if it has another one.
 pub fn take_newest(world: &World, id: ReplicaId) {
     crash(world, id);
     let mut machines = world.machines.borrow_mut();

@@ -56,7 +56,7 @@ enum Scenario {
     /// Replicas stay away until the log they need is purged, and snapshots
     /// come late.
     Behind,
-    /// Older copies of disks are put back, while some of the others are cut off.
+    /// Replicas come back with other disks, while some of the others are cut off.
     Restored,
 }
 
@@ -77,7 +77,9 @@ impl Scenario {
                 | Bug::HeartbeatsWithoutQuorum
                 | Bug::LeadsUnreachable,
             ) => Scenario::Any,
-            Some(Bug::OldCopyIsLetIn) => Scenario::Restored,
+            Some(Bug::OldCopyIsLetIn | Bug::EmptiedMemberIsLetIn | Bug::OtherClusterIsServed) => {
+                Scenario::Restored
+            }
         }
     }
 }
@@ -131,8 +133,8 @@ pub struct Parameters {
     pub crashes: f64,
     /// How often who has just voted crashes.
     pub voters_crash: f64,
-    /// How often a copy of a disk is taken, and put back later; never, if `None`.
-    pub copy: Option<Span>,
+    /// How often a replica comes back with another disk; never, if `None`.
+    pub other_disk: Option<Span>,
     /// The time from one change of members to the next.
     pub change: Span,
     pub think: Span,
@@ -172,7 +174,7 @@ impl Parameters {
             outage: Span(10, random.random_range(100..1_500)),
             crashes: random.random_range(0.2..0.8),
             voters_crash: 0.0,
-            copy: random.random_bool(0.2).then_some(Span(300, 1_500)),
+            other_disk: random.random_bool(0.2).then_some(Span(300, 1_500)),
             change: Span(100, random.random_range(300..1_500)),
             think: Span(1, *pick(random, &[5, 20, 100])),
             patience: Span(50, *pick(random, &[200, 500, 1_000])),
@@ -183,8 +185,8 @@ impl Parameters {
             shape: Shape::draw(random, bug),
         };
         if bug.is_some() {
-            // What it shows is not mixed with what copies do.
-            drawn.copy = None;
+            // What it shows is not mixed with what other disks do.
+            drawn.other_disk = None;
         }
         match scenario {
             Scenario::Any => {}
@@ -216,7 +218,7 @@ impl Parameters {
                 drawn.fault = Span(100, 800);
                 drawn.outage = Span(200, 800);
                 drawn.think = Span(1, 20);
-                drawn.copy = Some(Span(400, 1_200));
+                drawn.other_disk = Some(Span(400, 1_200));
             }
         }
         drawn
