@@ -73,6 +73,8 @@ impl<D: Disk> Replica<D> {
             let aware = noted.keys().copied().filter(has_noted).chain([self.settings.id]).collect();
             let is_known = is_quorum(&aware, members.membership());
             if is_known && (silent.is_empty() || began.elapsed() >= SILENCE) {
+                // The first that is written from now on shows that it took part.
+                lock(&self.log).incarnations.is_mark_due = true;
                 self.peers.set_admitted(true);
                 *self.lock_heard() = StoredMembership::default();
                 return Some(noted);

@@ -1,12 +1,17 @@
 //! The incarnation of a replica's store, and those that it knows of the others.
 //!
-//! A store is raised to its next [`Incarnation`] each time that it is opened, and
-//! about once a second while the replica votes or takes entries. The replica
-//! announces each to all others, who keep the highest that they were told. So an
-//! older copy of a store is told from the newest as long as somebody answers who
-//! knows a later incarnation.
+//! A store comes to its next [`Incarnation`] with the first vote or entry that is
+//! written after it was opened, then about once a second while there are more, and
+//! when it is opened again after that. The replica announces each to all others, who
+//! keep the highest that they were told. So an older copy of a store is told from the
+//! newest as long as somebody answers who knows a later incarnation.
+//!
+//! A store that is opened again and again without taking part stays what it is: else
+//! an older copy would come past what the others know.
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::types::ReplicaId;
 use crate::identity::Incarnation;
@@ -17,6 +22,25 @@ const MAX_COUNTS: u64 = 1 << 40;
 
 /// The highest incarnation of each member that is known.
 pub type KnownIncarnations = BTreeMap<ReplicaId, Incarnation>;
+
+/// The incarnation of a store as its disk holds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Kept {
+    /// The incarnation.
+    pub own: Incarnation,
+    /// Whether votes or entries were written in it.
+    pub took_part: bool,
+}
+
+impl Kept {
+    /// What a store comes to that is opened; `tag` was drawn for this time.
+    pub fn open(self, tag: u64) -> Kept {
+        match self.took_part || self.own == Incarnation::default() {
+            true => Kept { own: self.own.next(tag), took_part: false },
+            false => self,
+        }
+    }
+}
 
 /// What a store knows of incarnations.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -63,9 +87,9 @@ impl Incarnations {
 
     /// The next one of its own, if one is due. Between one start and the next the
     /// tag stays: only one history of the store can have it.
-    pub fn next_mark(&mut self) -> Option<Incarnation> {
+    pub fn next_mark(&mut self) -> Option<Kept> {
         let is_due = std::mem::take(&mut self.is_mark_due);
-        is_due.then(|| self.own.next(self.own.tag))
+        is_due.then(|| Kept { own: self.own.next(self.own.tag), took_part: true })
     }
 }
 
@@ -120,8 +144,21 @@ mod tests {
         assert_eq!(incarnations.next_mark(), None);
         incarnations.is_mark_due = true;
         let marked = incarnations.next_mark().expect("one is due");
-        assert_eq!(marked, incarnation(4, 8));
-        assert!(marked.continues(incarnations.own));
+        assert_eq!(marked, Kept { own: incarnation(4, 8), took_part: true });
+        assert!(marked.own.continues(incarnations.own));
         assert_eq!(incarnations.next_mark(), None);
+    }
+
+    #[test]
+    fn a_store_that_takes_no_part_stays_what_it_is() {
+        let new = Kept::default().open(5);
+        assert_eq!(new, Kept { own: incarnation(1, 5), took_part: false });
+        assert_eq!(new.open(6).open(7), new);
+        let marked = Kept { own: incarnation(4, 5), took_part: true };
+        let opened = marked.open(6);
+        assert_eq!(opened, Kept { own: incarnation(5, 6), took_part: false });
+        // An older copy does not come past what is known by starting often.
+        let known = incarnation(6, 5);
+        assert!((7..99).fold(opened, Kept::open) == opened && !opened.own.continues(known));
     }
 }

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::application::Application;
-use super::incarnations::{Incarnations, KnownIncarnations};
+use super::incarnations::{Incarnations, Kept, KnownIncarnations};
 use super::log_tail::LogTail;
 use super::planted::{Bug, is_planted};
 use super::snapshot::SnapshotHeader;
@@ -136,18 +136,21 @@ const KNOWN_BYTES: usize = 16 << 20;
 const PURGE_COUNT: usize = 256;
 
 impl<D: Disk> Store<D> {
-    /// Reads what the disk holds, and raises it to its next incarnation, which is
-    /// durable on return. `drawn` is a random number of this time: the tag of the
-    /// incarnation, and the nonce of a new disk.
+    /// Reads what the disk holds. It comes to its next incarnation, which is durable
+    /// on return, unless it has that already. `drawn` is a random number of this
+    /// time: the tag of the incarnation, and the nonce of a new disk.
     pub fn open(disk: D, drawn: Nonce, bug: Option<Bug>) -> Result<Self, StoreError> {
-        let last: Incarnation = read_fact(&disk, fact::INCARNATION)?.unwrap_or_default();
+        let kept: Kept = read_fact(&disk, fact::INCARNATION)?.unwrap_or_default();
+        let opened = kept.open(drawn.0);
         let known = read_fact(&disk, fact::KNOWN)?.unwrap_or_default();
-        let incarnations = Incarnations { own: last.next(drawn.0), known, is_mark_due: false };
+        let incarnations = Incarnations { own: opened.own, known, is_mark_due: false };
         let nonce = read_fact(&disk, fact::NONCE)?.unwrap_or(drawn);
-        let mut writes = Writes::default();
-        writes.put(Space::Meta, fact::NONCE, encode(&nonce));
-        writes.put(Space::Meta, fact::INCARNATION, encode(&incarnations.own));
-        disk.commit(writes, Durability::Now)?;
+        if opened != kept {
+            let mut writes = Writes::default();
+            writes.put(Space::Meta, fact::NONCE, encode(&nonce));
+            writes.put(Space::Meta, fact::INCARNATION, encode(&opened));
+            disk.commit(writes, Durability::Now)?;
+        }
         let generation = read_fact(&disk, fact::GENERATION)?.unwrap_or(0);
         for other in disk.generations() {
             // Of a snapshot that was being installed, or that was replaced.
@@ -312,7 +315,7 @@ impl<D: Disk> Store<D> {
     fn mark(&self, writes: &mut Writes) -> Option<Incarnation> {
         let mark = self.lock().incarnations.next_mark()?;
         writes.put(Space::Meta, fact::INCARNATION, encode(&mark));
-        Some(mark)
+        Some(mark.own)
     }
 
     /// The mark that was made is durable: now it may be announced.

@@ -241,15 +241,14 @@ pub fn crash(world: &World, id: ReplicaId) {
     world.note(|| format!("{id} crashes, {pending} writes are not durable"));
 }
 
-/// Ends the replica of a machine that must have another disk than its newest one, and
-/// gives it that.
+/// Ends the replica of a machine that must have another disk than its newest one.
 fn refuse(world: &World, id: ReplicaId, why: &str) {
     if world.machines.borrow()[&id].newest.is_none() {
         return world.fail(format!("replica {id} is refused: {why}"));
     }
     world.note(|| format!("{id} is refused: {why}"));
     world.count(|counts| counts.refused += 1);
-    take_newest(world, id);
+    crash(world, id);
 }
 
 /// Gives a machine the newest of its disks, if it has another one.

@@ -19,7 +19,9 @@ use super::machine::{Replica, crash, start, take_newest};
 use super::world::World;
 
 /// How long an operator waits for the replica to say what is wrong.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(400);
+/// How often a replica is started with another disk.
+const MAX_STARTS: u32 = 4;
 /// How long a machine is down before it starts again.
 const MOMENT: Duration = Duration::from_millis(5);
 /// The term in which an earlier cluster ended: later than any of the true one.
@@ -144,26 +146,23 @@ fn earlier_disk(world: &World) -> FusedDisk {
         writes.put(Space::Log, index.to_be_bytes().to_vec(), encode(&entry));
     }
     disk.commit(writes, Durability::Now).expect("there is room");
+    let cluster = ClusterId::new(world.random().random_range(1..=u64::MAX));
+    let belonging = Belonging { cluster: cluster.expect("not 0"), founders };
     for _ in 0..EARLIER_STARTS {
         let drawn = Nonce(world.random().random());
         let mut store = Store::open(disk.clone(), drawn, None).expect("a disk without faults");
-        if store.cluster().is_some() {
-            continue;
-        }
-        let cluster = ClusterId::new(world.random().random_range(1..=u64::MAX));
-        let belonging = Belonging { cluster: cluster.expect("not 0"), founders: founders.clone() };
-        let vote = Vote::new(EARLIER_TERM, 1);
+        store.log().lock().expect("no panic").incarnations.is_mark_due = true;
         let jobs = vec![
-            Job::Belong(belonging, oneshot::channel().0),
-            Job::SaveVote(vote, oneshot::channel().0),
+            Job::Belong(belonging.clone(), oneshot::channel().0),
+            Job::SaveVote(Vote::new(EARLIER_TERM, 1), oneshot::channel().0),
         ];
         store.run(jobs).expect("a disk without faults");
     }
     disk
 }
 
-/// Gives a machine another disk; and its own when the replica has been refused, or
-/// waits in vain.
+/// Gives a machine another disk, and its own when the replica was started with that
+/// some times in vain.
 async fn give(world: &Rc<World>, id: ReplicaId, kind: Kind, disk: FusedDisk) {
     crash(world, id);
     world.note(|| format!("{id} is given another disk: {kind:?}"));
@@ -177,24 +176,24 @@ async fn give(world: &Rc<World>, id: ReplicaId, kind: Kind, disk: FusedDisk) {
             std::mem::replace(&mut machine.directory, directory),
         ));
     }
-    sleep(MOMENT).await;
-    start(world, id);
-    sleep(PATIENCE).await;
-    let (is_refused, is_let_in) = {
-        let machines = world.machines.borrow();
-        let machine = &machines[&id];
-        let is_let_in = machine.replica().is_some_and(|replica| replica.takes_part());
-        (machine.newest.is_none(), is_let_in)
-    };
-    if is_let_in && !is_refused {
-        if world.bug.is_none() {
-            world.fail(format!("replica {id} takes part with another disk: {kind:?}"));
-        }
-        return;
-    }
-    if !is_refused {
-        take_newest(world, id);
+    let starts = world.random().random_range(1..=MAX_STARTS);
+    for _ in 0..starts {
         sleep(MOMENT).await;
+        start(world, id);
+        sleep(PATIENCE).await;
+        let takes_part = {
+            let machines = world.machines.borrow();
+            machines[&id].replica().is_some_and(|replica| replica.takes_part())
+        };
+        if takes_part {
+            if world.bug.is_none() {
+                world.fail(format!("replica {id} takes part with another disk: {kind:?}"));
+            }
+            return;
+        }
+        crash(world, id);
     }
+    take_newest(world, id);
+    sleep(MOMENT).await;
     start(world, id);
 }

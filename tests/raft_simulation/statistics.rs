@@ -25,7 +25,7 @@ crate::seeds::statistics! {
     old_copies,
     empty_disks,
     foreign_disks,
-    /// Those of them that were told so.
+    /// How often they were told so.
     refused,
     network_cuts,
     /// Seeds whose network was cut for good at last.
