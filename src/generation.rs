@@ -25,7 +25,20 @@ pub struct Generation {
     pub tag: u64,
 }
 
-/// What a store keeps of its generations, durable like all that it holds.
+impl Generation {
+    /// The next one.
+    pub fn next(self, tag: u64) -> Generation {
+        Generation { count: self.count + 1, tag }
+    }
+
+    /// Whether a store of this generation has all that the store had in the
+    /// generation that is `known`; if not, it is an old copy.
+    pub fn continues(self, known: Generation) -> bool {
+        self.count > known.count || self == known
+    }
+}
+
+/// What an acceptor's store keeps of its generations, durable like all that it holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Generations {
     current: Generation,
@@ -52,8 +65,8 @@ impl Claim {
     /// not, it is an old copy.
     pub fn continues(&self, known: Generation) -> bool {
         let Claim { generation, tried } = self;
-        let is_same = generation.tag == known.tag || tried.contains(&known.tag);
-        generation.count > known.count || (generation.count == known.count && is_same)
+        let is_tried = generation.count == known.count && tried.contains(&known.tag);
+        is_tried || generation.continues(known)
     }
 }
 
@@ -100,7 +113,7 @@ impl Generations {
     /// Begins the next generation while the store serves, so that copies that were
     /// made until then are told from it once the others have taken note.
     pub fn mark(&mut self, tag: u64) {
-        self.current = Generation { count: self.current.count + 1, tag };
+        self.current = self.current.next(tag);
     }
 }
 

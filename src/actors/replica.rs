@@ -1,6 +1,7 @@
 //! The replica actor: takes what clients and other replicas ask, and has the
 //! [`Replica`](raft::Replica) do it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +159,9 @@ impl Inspect for ReplicaView {
             progress.collect::<serde_json::Map<String, Value>>()
         });
         let summary = self.0.state().summary();
+        let generations = self.0.generations();
+        let known: BTreeMap<u64, u64> =
+            generations.known.iter().map(|(id, known)| (*id, known.count)).collect();
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let learners: Vec<u64> = metrics.membership_config.membership().learner_ids().collect();
         json!({
@@ -178,6 +182,8 @@ impl Inspect for ReplicaView {
             "learners": learners,
             "retired": summary.members.retired,
             "replication": replication,
+            "generation": generations.own.count,
+            "knownGenerations": known,
         })
     }
 

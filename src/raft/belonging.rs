@@ -26,6 +26,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::leader::Attempt;
 use super::message::{Call, Identity, Lane, Publication, Published, Reply};
+use super::planted::{Bug, is_planted};
 use super::replica::{End, Replica};
 use super::store::{Belonging, Job, lock};
 use super::types::{Member, ReplicaId, Request, Response};
@@ -83,17 +84,17 @@ impl<D: Disk> Replica<D> {
                         log::warn!("replica {}: no cluster yet: {why}", self.settings.id);
                         told = Some((Instant::now(), why.clone()));
                     }
-                    *self.lock_unidentified() = why;
+                    *self.lock_unidentified() = format!("no cluster yet: {why}");
                     sleep(RETRY_AFTER).await;
                 }
             }
         }
-        self.initialize().await
+        true
     }
 
     /// Writes the first entry, if this replica founds the cluster and its log is
-    /// empty.
-    async fn initialize(&self) -> bool {
+    /// empty; false when it has ended.
+    pub(super) async fn initialize(&self) -> bool {
         let founders = {
             let log = lock(&self.log);
             let is_new = log.vote.is_none() && log.last.is_none();
@@ -141,6 +142,10 @@ impl<D: Disk> Replica<D> {
         (!self.settings.joins).then(|| xxh3_64(&encode(&self.settings.members)))
     }
 
+    fn forgets_nonces(&self) -> bool {
+        is_planted(self.settings.bug, Bug::EmptiedMemberIsLetIn)
+    }
+
     fn nonce(&self) -> Nonce {
         lock(&self.log).nonce
     }
@@ -177,7 +182,7 @@ impl<D: Disk> Replica<D> {
                          (--cluster)"
                     )))
                 }
-                Some(known) if *known == own => {
+                Some(known) if *known == own || self.forgets_nonces() => {
                     Ok(Belonging { cluster: *cluster, founders: founders.clone() })
                 }
                 Some(_) => Err(self.forgotten(*witness)),
@@ -327,25 +332,13 @@ impl<D: Disk> Replica<D> {
             return;
         }
         match self.note(publication, Instant::now() + Duration::from_secs(1)).await {
-            Ok(Published::OtherNonce) => {
+            Ok(Published::OtherNonce) if !self.forgets_nonces() => {
                 if let Unknown::Never(end) = self.forgotten(self.leader().unwrap_or(id)) {
                     self.ended.send_replace(Some(end));
                 }
             }
-            Ok(Published::Noted | Published::NotMember) => {}
+            Ok(Published::Noted | Published::NotMember | Published::OtherNonce) => {}
             Err(refusal) => log::debug!("the others were not told of this replica yet: {refusal}"),
         }
-    }
-
-    /// Waits until the cluster is known.
-    pub(super) async fn wait_for_cluster(&self, deadline: Instant) -> Result<(), Refusal> {
-        while self.peers.cluster().get().is_none() {
-            if Instant::now() >= deadline {
-                let why = self.lock_unidentified().clone();
-                return Err(Refusal::Failed(format!("no cluster yet: {why}")));
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
     }
 }

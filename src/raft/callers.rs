@@ -5,7 +5,7 @@
 use openraft::async_runtime::Instant as _;
 use openraft::entry::RaftEntry;
 
-use super::message::{Call, SnapshotChunk};
+use super::message::{Announcement, Call, SnapshotChunk};
 use super::replica::Replica;
 use super::store::lock;
 use super::types::{Entry, LogId, ReplicaId, Vote};
@@ -50,6 +50,7 @@ impl<D: Disk> Replica<D> {
                 self.check_vote(from, vote)?;
                 self.check_position(meta.last_log_id, vote)
             }
+            Call::Announce(announcement) => self.check_announcement(from, announcement),
             Call::Join(publication) | Call::Publish(publication) if publication.id != from => {
                 // Whom a member lets in it passes on to the leader.
                 match (call, self.is_member(from)) {
@@ -87,11 +88,46 @@ impl<D: Disk> Replica<D> {
                 "term {term} of replica {from} is made up: {known} is the last one here"
             ));
         }
+        self.check_membership(from)
+    }
+
+    fn check_membership(&self, from: ReplicaId) -> Result<(), String> {
         // The common case first: it costs the least.
         if !self.is_member(from) && self.is_led_by_another(from) {
             return Err(format!("replica {from} is not a member, and there is a leader"));
         }
         Ok(())
+    }
+
+    /// What a member announces is near what is known of it, and so are the members
+    /// that it knows. Who is no member may be heard, as in [`check_vote`].
+    ///
+    /// [`check_vote`]: Self::check_vote
+    fn check_announcement(
+        &self,
+        from: ReplicaId,
+        announcement: &Announcement,
+    ) -> Result<(), String> {
+        let Announcement { generation, members } = announcement;
+        {
+            let log = lock(&self.log);
+            if !log.generations.is_plausible(from, *generation) {
+                let (count, known) = (generation.count, log.generations.of(from).count);
+                return Err(format!(
+                    "generation {count} of replica {from} is made up: {known} is the last one here"
+                ));
+            }
+            if let Some(position) = members.log_id() {
+                let term = log.vote.map_or(0, |vote| vote.leader_id.term);
+                let last = log.last.map_or(0, |last| last.index);
+                let is_far = **position.committed_leader_id() > term.saturating_add(MAX_TERMS)
+                    || position.index > last.saturating_add(MAX_ENTRIES);
+                if is_far {
+                    return Err(format!("the members that replica {from} knows are made up"));
+                }
+            }
+        }
+        self.check_membership(from)
     }
 
     /// Whether another than `from` leads, and has shown so within an election

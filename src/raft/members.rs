@@ -44,6 +44,7 @@ const LEADERLESS: Duration = Duration::from_millis(500);
 impl<D: Disk> Replica<D> {
     /// Changes the members, if it can be done before the deadline.
     pub async fn change(&self, change: MemberChange, deadline: Instant) -> ChangeResult {
+        self.wait_until_admitted(deadline).await?;
         let call = |patience_ms| Call::Change { change: change.clone(), patience_ms };
         let here = async || self.change_here(&change, deadline).await;
         let parse = |reply| {
@@ -264,6 +265,11 @@ impl<D: Disk> Replica<D> {
         if !self.belong().await {
             return;
         }
+        let Some(noted) = self.come_in().await else { return };
+        if !self.initialize().await {
+            return;
+        }
+        tokio::task::spawn_local(self.clone().go_on_announcing(noted));
         let mut leader_shown = None;
         let mut publishing = Instant::now();
         loop {

@@ -10,7 +10,11 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::types::{Entry, Profile, ReplicaId, Request, SnapshotMeta, Types, Vote};
+use super::generations::KnownGenerations;
+use super::types::{
+    Entry, Profile, ReplicaId, Request, SnapshotMeta, StoredMembership, Types, Vote,
+};
+use crate::generation::Generation;
 use crate::identity::{ClusterId, Nonce};
 use crate::kv::{Answer, Command, Key, LogPosition, Refusal, Submission};
 
@@ -66,6 +70,18 @@ pub enum Call {
     /// Can you call me, and could you lead? One voter asks another, again and
     /// again.
     Probe,
+    /// Here I am, with this data: is it all that I had?
+    Announce(Announcement),
+}
+
+/// What a replica tells the others before it takes part, and again whenever its
+/// store has come to another generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// That of its store, which is durable.
+    pub generation: Generation,
+    /// The newest members that it knows; the other answers with those that it knows.
+    pub members: StoredMembership,
 }
 
 /// What a member has noted in the log about itself when it starts.
@@ -216,6 +232,14 @@ pub enum Reply {
         /// Whether it and a quorum can call one another.
         is_eligible: bool,
     },
+    /// To [`Call::Announce`].
+    Announced {
+        /// The generations that the replica knows, its own among them. That of the
+        /// sender is the one that was announced, unless it knew a later one.
+        known: KnownGenerations,
+        /// The newest members that it knows.
+        members: StoredMembership,
+    },
 }
 
 /// The answer to a piece of a snapshot.
@@ -262,6 +286,11 @@ fn command_bytes(key: &Key, command: &Command) -> usize {
     key.as_str().len() + command.value_bytes()
 }
 
+/// No less than what these take in a message, in bytes.
+fn members_bytes(members: &StoredMembership) -> usize {
+    members.nodes().map(|(_, member)| 64 + member.peer_url.len()).sum()
+}
+
 /// No less than what an entry takes in a message, in bytes.
 pub fn entry_bytes(entry: &Entry) -> usize {
     match &entry.payload {
@@ -303,7 +332,25 @@ impl Call {
                 | Call::Join(_)
                 | Call::Hello
                 | Call::Probe => 0,
+                Call::Announce(Announcement { members, .. }) => members_bytes(members),
             }
+    }
+
+    /// Whether it promises and acknowledges nothing, so that a replica may ask and
+    /// answer it before the others know it.
+    pub fn is_preliminary(&self) -> bool {
+        match self {
+            Call::Identify | Call::Join(_) | Call::Hello | Call::Probe | Call::Announce(_) => true,
+            Call::Append(_)
+            | Call::Vote(_)
+            | Call::PreVote(_)
+            | Call::TransferLeader(_)
+            | Call::Snapshot(_)
+            | Call::ReadIndex
+            | Call::Submit { .. }
+            | Call::Change { .. }
+            | Call::Publish(_) => false,
+        }
     }
 }
 
@@ -333,6 +380,7 @@ impl Reply {
                 | Reply::Removed
                 | Reply::Refused(_)
                 | Reply::Probed { .. } => 0,
+                Reply::Announced { known, members } => 32 * known.len() + members_bytes(members),
             }
     }
 }

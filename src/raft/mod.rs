@@ -24,6 +24,7 @@
 //! | `sparing` | which followers get their entries in company |
 //! | `members` | members come, catch up, and go for good |
 //! | `belonging` | which cluster a replica is of, and that it was not emptied |
+//! | `announcing`, `generations` | that its data is not an older copy |
 //! | `callers` | what another replica cannot honestly say |
 //! | `address` | a member is called at the address that the log names |
 //! | `reachability`, `check_quorum` | a leader that no quorum hears, or can call, gives way |
@@ -46,6 +47,8 @@
 //! 4. A snapshot is installed whole or not at all, and never over a state that
 //!    is newer.
 //! 5. The id of a member that is gone, or whose data is gone, is not used again.
+//! 6. A replica takes part only once a quorum with it knows that its data is all
+//!    that it had: an older copy has forgotten votes and entries.
 //!
 //! # What is left out
 //!
@@ -53,10 +56,12 @@
 //! changing a member's address: remove it and add another.
 
 mod address;
+mod announcing;
 mod application;
 mod belonging;
 mod callers;
 mod check_quorum;
+mod generations;
 mod leader;
 mod log_store;
 mod log_tail;
@@ -81,11 +86,12 @@ mod types;
 mod watch;
 mod writes;
 
+pub use generations::{KnownGenerations, ReplicaGenerations};
 pub use leader::Unled;
 pub use log_store::{Jobs, LogStore};
 pub use message::{
-    Call, ChangeError, Changed, Identity, Lane, MemberChange, Message, Publication, Published,
-    Reply, SnapshotChunk, SnapshotReply,
+    Announcement, Call, ChangeError, Changed, Identity, Lane, MemberChange, Message, Publication,
+    Published, Reply, SnapshotChunk, SnapshotReply,
 };
 pub use peers::{OwnPeers, Peers, Unanswered};
 pub use planted::Bug;

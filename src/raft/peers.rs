@@ -2,6 +2,7 @@
 //! behind it in a node, a seeded network in the simulator.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -37,17 +38,29 @@ pub trait Peers: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Reply, Unanswered>>;
 }
 
-/// The way to the other replicas in the name of a cluster.
+/// The way to the other replicas in the name of a cluster. A replica that the
+/// others do not know to have all its data asks nothing over it that counts.
 #[derive(Clone)]
 pub struct OwnPeers {
     peers: Arc<dyn Peers>,
     cluster: OwnCluster,
+    is_admitted: Arc<AtomicBool>,
 }
 
 impl OwnPeers {
     /// The way of a replica of this cluster.
     pub fn new(peers: Arc<dyn Peers>, cluster: OwnCluster) -> Self {
-        OwnPeers { peers, cluster }
+        OwnPeers { peers, cluster, is_admitted: Arc::default() }
+    }
+
+    /// Whether enough of the others know this replica to have all its data.
+    pub fn is_admitted(&self) -> bool {
+        self.is_admitted.load(Ordering::Relaxed)
+    }
+
+    /// Enough of the others know it, or one knows better.
+    pub fn set_admitted(&self, is_admitted: bool) {
+        self.is_admitted.store(is_admitted, Ordering::Relaxed);
     }
 
     /// The cluster of this replica, once it is known.
@@ -55,7 +68,7 @@ impl OwnPeers {
         &self.cluster
     }
 
-    /// As [`Peers::call`].
+    /// As [`Peers::call`]; nothing is sent that must not be yet.
     pub fn call(
         &self,
         to: ReplicaId,
@@ -64,6 +77,10 @@ impl OwnPeers {
         call: Call,
         patience: Duration,
     ) -> BoxFuture<'static, Result<Reply, Unanswered>> {
+        if !self.is_admitted() && !call.is_preliminary() {
+            let why = "this replica waits until the others know that it is back".to_owned();
+            return Box::pin(std::future::ready(Err(Unanswered::NotSent(why))));
+        }
         let message = Message { cluster: self.cluster.get(), call };
         self.peers.call(to, url, lane, message, patience)
     }

@@ -24,6 +24,12 @@ pub enum Bug {
     HeartbeatsWithoutQuorum,
     /// A leader goes on though its followers cannot call it.
     LeadsUnreachable,
+    /// A replica whose data is an older copy takes part all the same.
+    OldCopyIsLetIn,
+    /// So does one whose data is gone.
+    EmptiedMemberIsLetIn,
+    /// A replica serves those that are of another cluster.
+    OtherClusterIsServed,
 }
 
 /// Whether a test has planted this bug.

@@ -35,7 +35,7 @@ use super::sparing::Sparing;
 use super::state::State;
 use super::state_machine::StateMachine;
 use super::store::{Job, SharedLog, lock};
-use super::types::{ReplicaId, Types};
+use super::types::{ReplicaId, StoredMembership, Types};
 use super::writes::Writes;
 use crate::identity::{ClusterId, OwnCluster};
 use crate::kv::{Answer, Key, Refusal, Submission};
@@ -104,8 +104,10 @@ pub struct Inner<D: Disk> {
     pub(super) state: State<D>,
     pub(super) log: SharedLog,
     pub(super) peers: OwnPeers,
-    /// Why the cluster is not known yet.
+    /// Why it takes no part yet.
     unidentified: Mutex<String>,
+    /// The newest members that others have told, until it takes part.
+    heard: Mutex<StoredMembership>,
     pub(super) reads: Mutex<Reads>,
     writes: Mutex<Writes>,
     /// Held while members change: one change at a time.
@@ -163,7 +165,8 @@ impl<D: Disk> Replica<D> {
             state,
             log,
             peers,
-            unidentified: Mutex::new("it is being looked for".into()),
+            unidentified: Mutex::new("no cluster yet: it is being looked for".into()),
+            heard: Mutex::default(),
             reads: Mutex::default(),
             writes: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
@@ -187,7 +190,7 @@ impl<D: Disk> Replica<D> {
         submission: Submission,
         deadline: Instant,
     ) -> Result<Answer, Refusal> {
-        self.wait_for_cluster(deadline).await?;
+        self.wait_until_admitted(deadline).await?;
         if submission.is_read() {
             self.catch_up(deadline).await?;
             return self.state.get(&key);
@@ -207,7 +210,7 @@ impl<D: Disk> Replica<D> {
 
     /// Waits until all that was done before now is applied here.
     pub async fn catch_up(&self, deadline: Instant) -> Result<(), Refusal> {
-        self.wait_for_cluster(deadline).await?;
+        self.wait_until_admitted(deadline).await?;
         let position = self.read_index(deadline).await?;
         timeout_at(deadline, self.state.applied(position.index)).await.map_err(|_| {
             let behind = self.state.summary().applied.index().unwrap_or(0);
@@ -223,9 +226,11 @@ impl<D: Disk> Replica<D> {
         &self.state
     }
 
-    /// Who leads, as far as this replica knows; not itself when no quorum hears it.
+    /// Who leads, as far as this replica knows; not itself when no quorum hears it,
+    /// and nobody until it takes part.
     pub fn leader(&self) -> Option<ReplicaId> {
         let elected = self.raft.server_metrics().borrow_watched().current_leader;
+        let elected = elected.filter(|_| self.takes_part());
         elected.filter(|leader| *leader != self.settings.id || !self.quorum.is_lost())
     }
 
@@ -262,12 +267,19 @@ impl<D: Disk> Replica<D> {
             return Reply::Identity(self.identity());
         }
         let is_of_no_cluster = matches!(call, Call::Join(_)) && cluster.is_none();
-        if held.is_none() || (cluster != held && !is_of_no_cluster) {
+        let is_foreign = cluster != held
+            && !is_of_no_cluster
+            && !is_planted(self.settings.bug, Bug::OtherClusterIsServed);
+        if held.is_none() || is_foreign {
             self.tell_of_stranger(from, cluster);
             return Reply::OtherCluster { held };
         }
         if self.state.members().retired.contains(&from) {
             return Reply::Removed;
+        }
+        if !self.takes_part() && !call.is_preliminary() {
+            let id = self.settings.id;
+            return Reply::Refused(format!("replica {id} waits until others know that it is back"));
         }
         if let Err(why) = self.check(from, &call) {
             return Reply::Refused(why);
@@ -334,11 +346,18 @@ impl<D: Disk> Replica<D> {
             Call::Hello => Reply::Noted,
             Call::Identify => Reply::Identity(self.identity()),
             Call::Probe => self.answer_probe(from),
+            Call::Announce(announcement) => {
+                self.note_announced(from, announcement).await.unwrap_or_else(Reply::Refused)
+            }
         }
     }
 
     pub(super) fn lock_unidentified(&self) -> MutexGuard<'_, String> {
         self.unidentified.lock().expect("nothing panics while it holds the lock")
+    }
+
+    pub(super) fn lock_heard(&self) -> MutexGuard<'_, StoredMembership> {
+        self.heard.lock().expect("nothing panics while it holds the lock")
     }
 
     /// When a leader showed last that it lives, as far as this replica knows.

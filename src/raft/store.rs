@@ -27,11 +27,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::application::Application;
+use super::generations::{Kept, KnownGenerations, ReplicaGenerations};
 use super::log_tail::LogTail;
 use super::planted::{Bug, is_planted};
 use super::snapshot::SnapshotHeader;
 use super::state::{Applied, Members, State, Summary};
 use super::types::{Entry, LogId, ReplicaId, SnapshotMeta, Types, Vote};
+use crate::generation::Generation;
 use crate::identity::{ClusterId, Nonce};
 use crate::kv::{Cache, Record};
 use crate::store::{
@@ -48,6 +50,8 @@ mod fact {
     pub const GENERATION: &[u8] = b"generation";
     pub const NONCE: &[u8] = b"nonce";
     pub const CLUSTER: &[u8] = b"cluster";
+    pub const INCARNATION: &[u8] = b"generation";
+    pub const KNOWN: &[u8] = b"known generations";
 }
 
 /// A committed entry, and the way back to its client if it is on this replica.
@@ -59,6 +63,9 @@ pub enum Job {
     Append(Vec<Entry>, IOFlushed<Types>),
     /// Remember the cluster that this replica belongs to.
     Belong(Belonging, oneshot::Sender<()>),
+    /// Note generations of other members, except those of older copies; answers what
+    /// is known of all of them then.
+    Note(Vec<(ReplicaId, Generation)>, oneshot::Sender<KnownGenerations>),
     /// Remember whom this replica voted for.
     SaveVote(Vote, oneshot::Sender<()>),
     /// Remove the entries after one.
@@ -91,6 +98,9 @@ pub struct LogIndex {
     pub nonce: Nonce,
     /// The cluster, if it is known.
     pub belonging: Option<Belonging>,
+    /// Its own generation, and those of the others; what is known of the others
+    /// may not be durable yet.
+    pub generations: ReplicaGenerations,
     /// The vote that is durable.
     pub vote: Option<Vote>,
     /// The last entry that was removed from the front.
@@ -127,17 +137,21 @@ const KNOWN_BYTES: usize = 16 << 20;
 const PURGE_COUNT: usize = 256;
 
 impl<D: Disk> Store<D> {
-    /// Reads what the disk holds. A new one gets the `nonce`.
-    pub fn open(disk: D, nonce: Nonce, bug: Option<Bug>) -> Result<Self, StoreError> {
-        let nonce = match read_fact(&disk, fact::NONCE)? {
-            Some(kept) => kept,
-            None => {
-                let mut writes = Writes::default();
-                writes.put(Space::Meta, fact::NONCE, encode(&nonce));
-                disk.commit(writes, Durability::Now)?;
-                nonce
-            }
-        };
+    /// Reads what the disk holds. It comes to its next generation, which is durable
+    /// on return, unless it has that already. `drawn` is a random number of this
+    /// time: the tag of the generation, and the nonce of a new disk.
+    pub fn open(disk: D, drawn: Nonce, bug: Option<Bug>) -> Result<Self, StoreError> {
+        let kept: Kept = read_fact(&disk, fact::INCARNATION)?.unwrap_or_default();
+        let opened = kept.open(drawn.0);
+        let known = read_fact(&disk, fact::KNOWN)?.unwrap_or_default();
+        let generations = ReplicaGenerations { own: opened.own, known, is_mark_due: false };
+        let nonce = read_fact(&disk, fact::NONCE)?.unwrap_or(drawn);
+        if opened != kept {
+            let mut writes = Writes::default();
+            writes.put(Space::Meta, fact::NONCE, encode(&nonce));
+            writes.put(Space::Meta, fact::INCARNATION, encode(&opened));
+            disk.commit(writes, Durability::Now)?;
+        }
         let generation = read_fact(&disk, fact::GENERATION)?.unwrap_or(0);
         for other in disk.generations() {
             // Of a snapshot that was being installed, or that was replaced.
@@ -159,6 +173,7 @@ impl<D: Disk> Store<D> {
         let log = LogIndex {
             nonce,
             belonging: read_fact(&disk, fact::CLUSTER)?,
+            generations,
             vote: read_fact(&disk, fact::VOTE)?,
             last: last.max(purged),
             purged,
@@ -200,6 +215,13 @@ impl<D: Disk> Store<D> {
                     group.writes.put(Space::Meta, fact::CLUSTER, encode(&belonging));
                     group.belonging = Some(belonging);
                     group.done.push(done);
+                }
+                Job::Note(announced, done) => {
+                    let generations = &mut self.lock().generations;
+                    if generations.note_all(&announced) {
+                        group.writes.put(Space::Meta, fact::KNOWN, encode(&generations.known));
+                    }
+                    group.noted.push((done, generations.known.clone()));
                 }
                 Job::SaveVote(vote, done) => {
                     if is_planted(self.bug, Bug::VoteNotDurable) {
@@ -256,11 +278,17 @@ impl<D: Disk> Store<D> {
 
     /// Makes what the group has written durable, then tells.
     fn finish(&mut self, group: &mut Group) -> Result<(), StoreError> {
-        let Group { writes, belonging, vote, last_appended, flushed, done } = std::mem::take(group);
+        let Group { mut writes, belonging, vote, last_appended, flushed, done, noted } =
+            std::mem::take(group);
+        let mark = match !flushed.is_empty() || vote.is_some() {
+            true => self.mark(&mut writes),
+            false => None,
+        };
         // What was written before its turn may have to be waited for.
-        if !writes.is_empty() || !flushed.is_empty() || !done.is_empty() {
+        if !writes.is_empty() || !flushed.is_empty() || !done.is_empty() || !noted.is_empty() {
             self.disk.commit(writes, Durability::Now)?;
         }
+        self.note_marked(mark);
         {
             let mut log = self.lock();
             if belonging.is_some() {
@@ -278,7 +306,24 @@ impl<D: Disk> Store<D> {
             // Who no longer listens has stopped.
             let _ = done.send(());
         }
+        for (noted, known) in noted {
+            let _ = noted.send(known);
+        }
         Ok(())
+    }
+
+    /// Raises the store to its next generation with these writes, if that is due.
+    fn mark(&self, writes: &mut Writes) -> Option<Generation> {
+        let mark = self.lock().generations.next_mark()?;
+        writes.put(Space::Meta, fact::INCARNATION, encode(&mark));
+        Some(mark.own)
+    }
+
+    /// The mark that was made is durable: now it may be announced.
+    fn note_marked(&self, mark: Option<Generation>) {
+        if let Some(mark) = mark {
+            self.lock().generations.own = mark;
+        }
     }
 
     fn truncate(&mut self, after: Option<LogId>, group: &mut Group) -> Result<(), StoreError> {
@@ -380,7 +425,9 @@ impl<D: Disk> Store<D> {
         writes.put(Space::Meta, fact::APPLIED, encode(&applied));
         writes.put(Space::Meta, fact::MEMBERS, encode(&header.members));
         writes.put(Space::Meta, fact::GENERATION, encode(&generation));
+        let mark = self.mark(&mut writes);
         self.disk.commit(writes, Durability::Now)?;
+        self.note_marked(mark);
         self.state.update(|summary| {
             *summary = Summary { applied, members: Arc::new(header.members), generation };
         });
@@ -400,6 +447,8 @@ struct Group {
     last_appended: Option<u64>,
     flushed: Vec<IOFlushed<Types>>,
     done: Vec<oneshot::Sender<()>>,
+    /// What is known of other members, and who waits for it.
+    noted: Vec<(oneshot::Sender<KnownGenerations>, KnownGenerations)>,
 }
 
 impl Group {

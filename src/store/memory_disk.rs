@@ -61,6 +61,13 @@ impl MemoryDisk {
         MemoryDisk { shared: self.shared.clone(), life: shared.life }
     }
 
+    /// Another disk, which holds what this one holds now, durable or not.
+    pub fn copy(&self) -> MemoryDisk {
+        let spaces = self.lock().spaces.clone();
+        let shared = Shared { spaces, pending: Vec::new(), life: 0 };
+        MemoryDisk { shared: Arc::new(Mutex::new(shared)), life: 0 }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().expect("a thread panicked in the middle of a change")
     }

@@ -1,14 +1,16 @@
 //! Every kind of call to a replica.
 
+use gryadka::generation::Generation;
 use gryadka::identity::{ClusterId, Nonce};
 use gryadka::kv::Command;
 use gryadka::raft::{
-    Call, Entry, LogId, MemberChange, Message, Profile, Publication, Reply, SnapshotChunk,
-    SnapshotMeta, Store, Vote,
+    Announcement, Call, Entry, LogId, MemberChange, Message, Profile, Publication, Reply,
+    SnapshotChunk, SnapshotMeta, Store, StoredMembership, Vote,
 };
 use gryadka::store::{Disk, FjallDisk, ReplicaIdentity, open_database};
 use gryadka::transport::{BatchCalls, BatchReplies};
-use openraft::EntryPayload;
+use openraft::{EntryPayload, Membership};
+
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 
 use super::support::{Cluster, Protocol, get, put, request, wait_until};
@@ -90,7 +92,12 @@ fn calls(from: u64, to: u64, term: u64, index: u64) -> Vec<Call> {
             Call::Identify => Call::Join(publication.clone()),
             Call::Join(_) => Call::Hello,
             Call::Hello => Call::Probe,
-            Call::Probe => return all,
+            Call::Probe => {
+                let generation = Generation { count: index, tag: 7 };
+                let members = StoredMembership::new(at, Membership::default());
+                Call::Announce(Announcement { generation, members })
+            }
+            Call::Announce(_) => return all,
         };
         all.push(next);
     }
@@ -121,7 +128,8 @@ fn is_turned_away(call: &Call, sender: Sender, reply: &Reply) -> bool {
         | Call::Change { .. }
         | Call::Publish(_)
         | Call::Hello
-        | Call::Probe => match sender {
+        | Call::Probe
+        | Call::Announce(_) => match sender {
             Sender::Nameless | Sender::Foreign => is_other,
             Sender::Stranger => matches!(reply, Reply::Refused(_)),
             Sender::Removed => matches!(reply, Reply::Removed),
@@ -138,7 +146,8 @@ fn absurd_calls(from: u64, to: u64, known: &Known) -> Vec<Call> {
         | Call::Vote(_)
         | Call::PreVote(_)
         | Call::TransferLeader(_)
-        | Call::Snapshot(_) => true,
+        | Call::Snapshot(_)
+        | Call::Announce(_) => true,
         Call::ReadIndex
         | Call::Submit { .. }
         | Call::Change { .. }
@@ -169,7 +178,8 @@ fn absurd_calls(from: u64, to: u64, known: &Known) -> Vec<Call> {
         append(before, Vec::new(), Some(LogId::new_term_index(term + 2, last))),
     ]);
     // In the name of somebody else.
-    absurd.extend(calls(to, from, term, last).into_iter().filter(far));
+    let is_signed = |call: &Call| far(call) && !matches!(call, Call::Announce(_));
+    absurd.extend(calls(to, from, term, last).into_iter().filter(is_signed));
     absurd
 }
 
@@ -183,8 +193,11 @@ fn replica_on_disk(cluster: &Cluster, index: usize) -> String {
     let store = Store::open(disk, Nonce(0), None).expect("the replica's store opens");
     let log = store.log().lock().unwrap();
     let summary = store.state().summary();
+    // Members go on announcing themselves, with counts that are near.
+    let known: Vec<(&u64, bool)> =
+        log.generations.known.iter().map(|(id, known)| (id, known.count < 1 << 20)).collect();
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {summary:?} {generations:?}",
+        "{:?} {:?} {:?} {:?} {:?} {known:?} {summary:?} {generations:?}",
         log.nonce, log.belonging, log.vote, log.purged, log.last
     )
 }

@@ -10,6 +10,7 @@ mod support;
 mod caspaxos_old_copy;
 mod founding;
 mod nodes;
+mod raft_old_copy;
 mod redis;
 #[path = "../support/redis_server.rs"]
 mod redis_server;

@@ -236,7 +236,7 @@ impl World {
         })
     }
 
-    fn refusal(&self, index: usize) -> String {
+    pub fn refusal(&self, index: usize) -> String {
         let mut answer = None;
         wait_until("the node answers", || {
             let url = format!("{}/k", self.cluster.url(index));

@@ -35,6 +35,11 @@ impl FusedDisk {
         FusedDisk::new(self.memory.crash(survivors))
     }
 
+    /// Another disk with what this one holds now.
+    pub fn copy(&self) -> FusedDisk {
+        FusedDisk::new(self.memory.copy())
+    }
+
     fn pass(&self) -> Result<(), StoreError> {
         let left = self.fuse.load(Ordering::Relaxed);
         if left != Self::UNLIMITED {

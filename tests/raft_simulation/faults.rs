@@ -56,7 +56,9 @@ pub async fn disturb(world: Rc<World>) {
 async fn crash_for(world: Rc<World>, id: ReplicaId, outage: Duration) {
     if world.random().random_bool(0.5) {
         let writes = world.random().random_range(1..8);
-        world.machines.borrow()[&id].disk.set_fuse(writes);
+        if let Some(machine) = world.machines.borrow().get(&id).filter(|it| it.life.is_some()) {
+            machine.disk.set_fuse(writes);
+        }
         // Without writes, it crashes all the same.
         sleep(Duration::from_millis(200)).await;
     }

@@ -31,7 +31,9 @@ pub async fn heal(world: &Rc<World>) -> Option<Vec<ReplicaId>> {
         ids.into_iter().for_each(|id| start(world, id));
         let why = match agreement(world) {
             Ok(members) => match read_all(world, &members).await {
-                Ok(()) => return Some(members),
+                // A change of members that was under way may have gone on meanwhile.
+                Ok(()) if agreement(world).as_ref() == Ok(&members) => return Some(members),
+                Ok(()) => "the members have changed meanwhile".into(),
                 Err(why) => why,
             },
             Err(why) => why,

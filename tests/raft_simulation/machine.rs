@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use gryadka::identity::{Nonce, OwnCluster};
 use gryadka::raft::{
-    Blocking, End, Job, Jobs, Profile, ReplicaId, Settings, Snapshots, State, Store,
+    Blocking, End, Job, Jobs, Profile, ReplicaGenerations, ReplicaId, Settings, Snapshots, State,
+    Store,
 };
 use gryadka::store::MemoryDisk;
 use rand::Rng;
@@ -27,11 +28,15 @@ pub type Replica = gryadka::raft::Replica<FusedDisk>;
 /// What stays of a machine when its replica crashes.
 pub struct Machine {
     pub disk: FusedDisk,
-    directory: PathBuf,
+    pub directory: PathBuf,
     /// The first members, if it is one of them.
-    founders: Option<BTreeMap<ReplicaId, String>>,
+    pub founders: Option<BTreeMap<ReplicaId, String>>,
     pub life: Option<Rc<Life>>,
     lives: u64,
+    /// What its store knew of generations when it wrote last.
+    pub generations: ReplicaGenerations,
+    /// The disk and the directory that others were put in place of.
+    pub newest: Option<(FusedDisk, PathBuf)>,
     /// It was told that it is no member any more, and has ended.
     pub has_left: bool,
 }
@@ -61,6 +66,8 @@ impl Machine {
             founders,
             life: None,
             lives: 0,
+            generations: ReplicaGenerations::default(),
+            newest: None,
             has_left: false,
         }
     }
@@ -94,6 +101,7 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
     let nonce = Nonce(world.random().random());
     let store = Store::open(machine.disk.clone(), nonce, world.bug);
     let store = store.expect("a disk is right after a crash");
+    machine.generations = store.log().lock().expect("no panic").generations.clone();
     let applied = store.state().summary().applied.last;
     let cluster = OwnCluster::new(store.cluster());
     let directory = &machine.directory;
@@ -117,7 +125,9 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
                     }
                     match replica.ended().await {
                         End::Removed => leave(&world, id),
-                        End::Refused(why) => world.fail(format!("replica {id} is refused: {why}")),
+                        End::Refused(why) => refuse(&world, id, &why),
+                        // What still runs when the power is cut finds no storage.
+                        End::Broken(_) if !world.lives(caller) => {}
                         End::Broken(why) => world.fail(format!("replica {id} is broken: {why}")),
                     }
                 }
@@ -171,6 +181,7 @@ async fn write(
         world.note(|| format!("{} writes {}", caller.id, group.len()));
         observe_jobs(&world, caller.id, &group);
         let written = store.run(group);
+        let generations = store.log().lock().expect("no panic").generations.clone();
         if let Err(error) = written {
             if !world.lives(caller) {
                 return;
@@ -180,6 +191,9 @@ async fn write(
                 false => world.fail(format!("replica {} cannot write: {error}", caller.id)),
             }
             return crash(&world, caller.id);
+        }
+        if let Some(machine) = world.machines.borrow_mut().get_mut(&caller.id) {
+            machine.generations = generations;
         }
         observe_state(&world, caller.id, store.state());
         world.observe(caller.id);
@@ -201,6 +215,7 @@ fn observe_jobs(world: &World, id: ReplicaId, jobs: &[Job]) {
             Job::Install(..) => world.count(|counts| counts.snapshots_installed += 1),
             Job::Append(..)
             | Job::Belong(..)
+            | Job::Note(..)
             | Job::SaveVote(..)
             | Job::Truncate(..)
             | Job::Purge(..)
@@ -227,6 +242,26 @@ pub fn crash(world: &World, id: ReplicaId) {
     life.runner.abort();
     world.count(|counts| counts.crashes += 1);
     world.note(|| format!("{id} crashes, {pending} writes are not durable"));
+}
+
+/// Ends the replica of a machine that must have another disk than its newest one.
+fn refuse(world: &World, id: ReplicaId, why: &str) {
+    if world.machines.borrow()[&id].newest.is_none() {
+        return world.fail(format!("replica {id} is refused: {why}"));
+    }
+    world.note(|| format!("{id} is refused: {why}"));
+    world.count(|counts| counts.refused += 1);
+    crash(world, id);
+}
+
+/// Gives a machine the newest of its disks, if it has another one.
+pub fn take_newest(world: &World, id: ReplicaId) {
+    crash(world, id);
+    let mut machines = world.machines.borrow_mut();
+    let machine = machines.get_mut(&id).expect("the machine is there");
+    if let Some(newest) = machine.newest.take() {
+        (machine.disk, machine.directory) = newest;
+    }
 }
 
 /// Ends the replica of a machine that is no member any more.

@@ -21,6 +21,7 @@ mod invariants;
 mod lasting;
 mod machine;
 mod network;
+mod other_disks;
 mod parameters;
 mod runner;
 #[path = "../seeds/mod.rs"]
@@ -59,6 +60,7 @@ fn every_seed_is_linearizable_and_comes_together_again() {
         ("leaders", seen.leaders),
         ("installed snapshots", seen.snapshots_installed),
         ("crashes within a group", seen.crashes_within_a_group),
+        ("other disks that were refused", seen.refused),
         ("members added", seen.members_added),
         ("members removed", seen.members_removed),
         ("hand-overs", seen.hand_overs),
@@ -127,6 +129,29 @@ fn finds_heartbeats_of_a_leader_that_no_quorum_hears() {
 #[test]
 fn finds_leaders_that_nobody_can_call() {
     is_found(Bug::LeadsUnreachable, &["none serves"]);
+}
+
+/// How a replica shows that has forgotten, or whose log is another one. The last two
+/// are openraft's: in debug builds a leader asserts that what was acknowledged to it
+/// is not gone.
+const SIGNS_OF_OTHER_DATA: [&str; 6] =
+    ["not linearizable", "holds", "applies", "votes for", "is broken", "has stopped"];
+
+#[test]
+fn finds_older_copies_that_are_let_in() {
+    is_found(Bug::OldCopyIsLetIn, &SIGNS_OF_OTHER_DATA);
+}
+
+#[test]
+fn finds_emptied_members_that_are_let_in() {
+    is_found(Bug::EmptiedMemberIsLetIn, &SIGNS_OF_OTHER_DATA);
+}
+
+#[test]
+fn finds_members_of_an_earlier_cluster_that_are_served() {
+    // Or the member's own data is refused, since that of the other was noted.
+    let signs = [&SIGNS_OF_OTHER_DATA[..], &["is refused"]].concat();
+    is_found(Bug::OtherClusterIsServed, &signs);
 }
 
 #[test]

@@ -221,5 +221,6 @@ fn name(call: &Call) -> String {
         Call::Join(_) => "join".into(),
         Call::Hello => "hello".into(),
         Call::Probe => "probe".into(),
+        Call::Announce(announcement) => format!("announce {:?}", announcement.generation),
     }
 }

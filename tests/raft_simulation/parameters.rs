@@ -56,11 +56,13 @@ enum Scenario {
     /// Replicas stay away until the log they need is purged, and snapshots
     /// come late.
     Behind,
+    /// Replicas come back with other disks, while some of the others are cut off.
+    Restored,
 }
 
 impl Scenario {
-    const ALL: [Scenario; 4] =
-        [Scenario::Any, Scenario::Blinking, Scenario::Parted, Scenario::Behind];
+    const ALL: [Scenario; 5] =
+        [Scenario::Any, Scenario::Blinking, Scenario::Parted, Scenario::Behind, Scenario::Restored];
 
     /// A seed with a bug is about where it hurts.
     fn draw(random: &mut SmallRng, bug: Option<Bug>) -> Scenario {
@@ -75,6 +77,9 @@ impl Scenario {
                 | Bug::HeartbeatsWithoutQuorum
                 | Bug::LeadsUnreachable,
             ) => Scenario::Any,
+            Some(Bug::OldCopyIsLetIn | Bug::EmptiedMemberIsLetIn | Bug::OtherClusterIsServed) => {
+                Scenario::Restored
+            }
         }
     }
 }
@@ -128,6 +133,8 @@ pub struct Parameters {
     pub crashes: f64,
     /// How often who has just voted crashes.
     pub voters_crash: f64,
+    /// How often a replica comes back with another disk; never, if `None`.
+    pub other_disk: Option<Span>,
     /// The time from one change of members to the next.
     pub change: Span,
     pub think: Span,
@@ -167,6 +174,7 @@ impl Parameters {
             outage: Span(10, random.random_range(100..1_500)),
             crashes: random.random_range(0.2..0.8),
             voters_crash: 0.0,
+            other_disk: random.random_bool(0.2).then_some(Span(300, 1_500)),
             change: Span(100, random.random_range(300..1_500)),
             think: Span(1, *pick(random, &[5, 20, 100])),
             patience: Span(50, *pick(random, &[200, 500, 1_000])),
@@ -176,6 +184,10 @@ impl Parameters {
             keep_entries: random.random_range(0..=10),
             shape: Shape::draw(random, bug),
         };
+        if bug.is_some() {
+            // What it shows is not mixed with what other disks do.
+            drawn.other_disk = None;
+        }
         match scenario {
             Scenario::Any => {}
             Scenario::Blinking => {
@@ -199,6 +211,14 @@ impl Parameters {
                 drawn.think = Span(1, 10);
                 drawn.snapshot_entries = random.random_range(5..=15);
                 drawn.keep_entries = 0;
+            }
+            Scenario::Restored => {
+                drawn.founders = 3;
+                drawn.crashes = 0.3;
+                drawn.fault = Span(100, 800);
+                drawn.outage = Span(200, 800);
+                drawn.think = Span(1, 20);
+                drawn.other_disk = Some(Span(400, 1_200));
             }
         }
         drawn

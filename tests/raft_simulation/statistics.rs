@@ -20,6 +20,13 @@ crate::seeds::statistics! {
     crashes,
     /// Crashes in the middle of what the storage wrote.
     crashes_within_a_group,
+    /// Replicas that came back with an older copy of their disk, an empty one, or that
+    /// of another cluster.
+    old_copies,
+    empty_disks,
+    foreign_disks,
+    /// How often they were told so.
+    refused,
     network_cuts,
     /// Seeds whose network was cut for good at last.
     lasting_cuts,

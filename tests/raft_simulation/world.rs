@@ -22,6 +22,7 @@ use super::invariants::Invariants;
 use super::lasting::endure;
 use super::machine::{Machine, crash, start, url};
 use super::network::{Caller, Envelope, Network, carry};
+use super::other_disks::give_other_disks;
 use super::parameters::Parameters;
 use super::statistics::Statistics;
 
@@ -114,6 +115,7 @@ impl World {
             .map(|client| spawn_local(ask(self.clone(), client)))
             .collect();
         works.push(spawn_local(disturb(self.clone())));
+        works.push(spawn_local(give_other_disks(self.clone())));
         works.push(spawn_local(change_members(self.clone(), directory.into())));
         for work in works {
             if work.await.is_err() {
