@@ -134,7 +134,7 @@ impl Confirmation {
                 if known == self.claim.enrolment() {
                     self.noted.push(from);
                     self.confirm(caller, configuration, effects);
-                } else if self.refuted.is_none() {
+                } else if self.refuted.is_none() && !self.claim.continues(known) {
                     // What it has told may be old by now: it is asked once more.
                     self.refuted = Some((from, known));
                     effects.push(self.send(&self.acceptor, caller, Request::Status));
@@ -148,7 +148,7 @@ impl Confirmation {
             Some(Reply::Confirmed(serving)) if is_itself && !self.is_confirmed => {
                 // It serves in the next generation, of which the others are told.
                 (self.claim, self.is_confirmed) = (serving.into(), true);
-                self.noted.clear();
+                (self.noted, self.refuted) = (Vec::new(), None);
                 let others = self.others(configuration);
                 effects.extend(others.map(|id| self.note(id, caller)));
             }

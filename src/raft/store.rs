@@ -47,10 +47,12 @@ mod fact {
     pub const PURGED: &[u8] = b"purged";
     pub const APPLIED: &[u8] = b"applied";
     pub const MEMBERS: &[u8] = b"members";
+    /// Which copy of the state is in force ([`Space::State`]).
     pub const GENERATION: &[u8] = b"generation";
     pub const NONCE: &[u8] = b"nonce";
     pub const CLUSTER: &[u8] = b"cluster";
-    pub const INCARNATION: &[u8] = b"generation";
+    /// The generation of the store as a whole.
+    pub const STORE_GENERATION: &[u8] = b"store generation";
     pub const KNOWN: &[u8] = b"known generations";
 }
 
@@ -141,7 +143,7 @@ impl<D: Disk> Store<D> {
     /// on return, unless it has that already. `drawn` is a random number of this
     /// time: the tag of the generation, and the nonce of a new disk.
     pub fn open(disk: D, drawn: Nonce, bug: Option<Bug>) -> Result<Self, StoreError> {
-        let kept: Kept = read_fact(&disk, fact::INCARNATION)?.unwrap_or_default();
+        let kept: Kept = read_fact(&disk, fact::STORE_GENERATION)?.unwrap_or_default();
         let opened = kept.open(drawn.0);
         let known = read_fact(&disk, fact::KNOWN)?.unwrap_or_default();
         let generations = ReplicaGenerations { own: opened.own, known, is_mark_due: false };
@@ -149,7 +151,7 @@ impl<D: Disk> Store<D> {
         if opened != kept {
             let mut writes = Writes::default();
             writes.put(Space::Meta, fact::NONCE, encode(&nonce));
-            writes.put(Space::Meta, fact::INCARNATION, encode(&opened));
+            writes.put(Space::Meta, fact::STORE_GENERATION, encode(&opened));
             disk.commit(writes, Durability::Now)?;
         }
         let generation = read_fact(&disk, fact::GENERATION)?.unwrap_or(0);
@@ -315,7 +317,7 @@ impl<D: Disk> Store<D> {
     /// Raises the store to its next generation with these writes, if that is due.
     fn mark(&self, writes: &mut Writes) -> Option<Generation> {
         let mark = self.lock().generations.next_mark()?;
-        writes.put(Space::Meta, fact::INCARNATION, encode(&mark));
+        writes.put(Space::Meta, fact::STORE_GENERATION, encode(&mark));
         Some(mark.own)
     }
 
