@@ -1,5 +1,5 @@
 -- An acceptor serves its own cluster alone (Standing::admit in
--- src/caspaxos/fence.rs). Whoever is turned away changes nothing.
+-- src/caspaxos/standing.rs). Whoever is turned away changes nothing.
 local standing = redis.call('HMGET', KEYS[3], 'cluster', 'acceptor', 'epoch', 'age', 'counted')
 local cluster, epoch, age = standing[1], standing[3] or ZERO_DIGITS, standing[4] or ZERO_DIGITS
 local counted = standing[5] or ZERO_DIGITS

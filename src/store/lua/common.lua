@@ -111,7 +111,7 @@ local function raise_fence()
   return with_fence({ 'raised', aged and 'aged' or '' })
 end
 
--- MAX_LEAP of src/caspaxos/fence.rs. Doubles are exact up to 2^53, and above
+-- MAX_LEAP of src/caspaxos/standing.rs. Doubles are exact up to 2^53, and above
 -- that nearly so, which is enough here.
 local MAX_LEAP = 2 ^ 40
 

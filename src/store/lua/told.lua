@@ -1,5 +1,5 @@
 -- Whether the fence may be raised so (Standing::refuse_fence in
--- src/caspaxos/fence.rs). ARGV: 12 'valid' when the configuration is.
+-- src/caspaxos/standing.rs). ARGV: 12 'valid' when the configuration is.
 local newest = below(ARGV[5], ARGV[1]) and ARGV[1] or ARGV[5]
 if below(epoch, newest) and below(ARGV[9], newest) then
   return { 'behind' }
