@@ -8,14 +8,14 @@ use crate::world::{World, copy, full_nodes};
 
 impl World {
     /// How the acceptors stand, as a node tells.
-    fn acceptors(&self, node: usize) -> Vec<Value> {
+    pub fn acceptors(&self, node: usize) -> Vec<Value> {
         let answer = get(&format!("{}/acceptors", self.cluster.admin_url(node)));
         answer.json().as_array().expect("a list").clone()
     }
 
     /// Waits until the first two acceptors know the third one's store as it is now,
     /// which is of a later generation than `before`.
-    fn wait_known(&mut self, before: u64) {
+    pub fn wait_known(&mut self, before: u64) {
         wait_until("the others have taken note of the third acceptor's store", || {
             self.write(0);
             let each = self.acceptors(0);
@@ -33,10 +33,14 @@ impl World {
         }
     }
 
-    fn generation(&self) -> u64 {
+    /// That of the third acceptor's store.
+    pub fn generation(&self) -> u64 {
         self.acceptors(0)[2]["status"]["generation"].as_u64().expect("a number")
     }
 }
+
+/// What a node says of the third acceptor.
+pub const TOLD: &str = "acceptor a3 is refused: it was put back from an old copy";
 
 /// What only the first node and the third have acknowledged is not read as it was
 /// before from the third, which has an older copy of its data, and the second.
@@ -49,11 +53,10 @@ fn lost_on_one_and_held_by_one(world: &mut World) {
     world.give(2, &world.path("old"));
     world.cluster.launch(1);
     world.cluster.launch(2);
-    let told = "acceptor a3 is refused: it was put back from an old copy";
     wait_until("a node tells of the old copy", || {
         world.assert_mute(1);
         world.assert_mute(2);
-        world.log(1).contains(told) || world.log(2).contains(told)
+        world.log(1).contains(TOLD) || world.log(2).contains(TOLD)
     });
     // Also when it is started again and again.
     for _ in 0..3 {

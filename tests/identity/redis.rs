@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::caspaxos_old_copy::TOLD;
 use crate::redis_server::RedisServer;
 use crate::support::{Cluster, Protocol, own_address, program, request, wait_until};
 use crate::world::{Fate, World, copy, fill};
@@ -239,6 +240,43 @@ fn a_server_with_the_data_of_another_is_refused_and_the_others_serve() {
     }
     // With its own data it is needed as if nothing had been.
     redis.give_back(2);
+    redis.expect_to_serve_without(1);
+}
+
+#[test]
+fn a_server_with_an_old_copy_of_its_data_is_left_out() {
+    let mut redis = Redis::start("a");
+    (0..7).for_each(|_| redis.world.write(0));
+    let copied = redis.world.generation();
+    redis.servers[2].kill();
+    fs::create_dir_all(redis.world.path("old")).unwrap();
+    copy(&redis.data(2), &redis.kept("old", 2));
+    redis.servers[2].restart();
+    redis.world.wait_known(copied);
+    // Only the first and the third acceptor hold what is lost on the third.
+    redis.servers[1].kill();
+    (0..7).for_each(|_| redis.world.write(0));
+    let since = redis.log_lengths();
+    redis.servers[0].kill();
+    redis.exchange(2, Some(("old", 2)));
+    redis.servers[1].restart();
+    redis.expect_mute();
+    redis.expect_told(since, &[TOLD, "acceptor a2 knows"], false);
+    // Also when it is started again and again.
+    for _ in 0..3 {
+        redis.servers[2].kill();
+        redis.servers[2].restart();
+        redis.expect_mute();
+    }
+    redis.servers[0].restart();
+    (0..3).for_each(|index| redis.world.write(index));
+    redis.world.check(&[0, 1, 2]);
+    assert_eq!(redis.world.acceptors(0)[2]["status"]["isConfirmed"], false);
+    redis.give_back(2);
+    wait_until("it is confirmed", || {
+        redis.world.write(0);
+        redis.world.acceptors(0)[2]["status"]["isConfirmed"] == true
+    });
     redis.expect_to_serve_without(1);
 }
 
