@@ -85,7 +85,9 @@ impl Proposer {
 
     /// Marks all acceptors, if something was written since the last time.
     pub(super) fn mark(&mut self, effects: &mut Vec<Effect>) {
-        if !std::mem::take(&mut self.has_written) {
+        // An acceptor that is alone has nobody who could take note.
+        let is_alone = self.configuration.acceptors().count() == 1;
+        if !std::mem::take(&mut self.has_written) || is_alone {
             return;
         }
         let tag = self.random.random();
