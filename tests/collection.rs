@@ -180,7 +180,12 @@ fn registers_on_disk(directory: &Path, identity: Identity) -> usize {
     };
     // What it stands for is not to be changed by looking.
     let status = ask(None, Epoch(0), Age(0), Request::Status);
-    let Reply::Status(AcceptorStatus { fence, cluster, .. }) = status else { panic!("no status") };
+    let Reply::Status(AcceptorStatus { fence, cluster, claim, .. }) = status else {
+        panic!("no status: {status:?}")
+    };
+    let confirm = Request::Confirm { enrolment: claim.enrolment(), tag: 1 };
+    let reply = ask(cluster, fence.epoch, fence.age, confirm);
+    assert!(matches!(reply, Reply::Confirmed(_)), "{reply:?}");
     let mut count = 0;
     for kind in [ListKind::Accepted, ListKind::Dead] {
         let mut after = None;

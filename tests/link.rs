@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, ResponseFuture};
@@ -66,8 +66,10 @@ fn serve(address: SocketAddr) -> (SocketAddr, ServerHandle) {
     (address, handle)
 }
 
+/// A port at an address of its own: once it is free, nobody else gets it.
 fn any_port() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    SocketAddr::from(([127, 0, 91, COUNT.fetch_add(1, Ordering::Relaxed)], 0))
 }
 
 fn peers() -> ReplicaPeers {
