@@ -320,6 +320,7 @@ impl Proposer {
             asked_spared_at: None,
             waiting,
             is_contended: false,
+            awaits_confirmation: false,
             is_on_kept: false,
             failures: 0,
             timeouts: 0,
@@ -452,7 +453,7 @@ impl Proposer {
             | Request::Wipe
             | Request::Status => work.waiting.size_bytes(),
         };
-        (work.began_at, work.is_contended) = (now, false);
+        (work.began_at, work.is_contended, work.awaits_confirmation) = (now, false, false);
         work.gives_up_at = now
             + self.settings.round_timeout * (1 << work.timeouts.min(2))
             + self.settings.time_per_byte * value_bytes as u32;

@@ -55,6 +55,8 @@ pub struct Work {
     /// In this round, or in the last one while it backs off, an acceptor told
     /// of a higher ballot: somebody else is at work on the key.
     pub is_contended: bool,
+    /// An acceptor waits to be confirmed.
+    pub awaits_confirmation: bool,
     /// The round began with a kept value.
     pub is_on_kept: bool,
     /// The commands, those of the round first.

@@ -76,8 +76,12 @@ impl Proposer {
         if work.waiting.is_empty() {
             return;
         }
-        let drawn = self.draw_backoff(&work);
-        work.failures += 1;
+        let mut drawn = self.draw_backoff(&work);
+        match work.awaits_confirmation && !work.is_contended {
+            // Nothing has failed: a read is begun as one again.
+            true => drawn = self.settings.longest_backoff / 4,
+            false => work.failures += 1,
+        }
         // Somebody else has changed the key since, but may be through with it long ago.
         if work.is_on_kept && work.is_contended {
             return self.begin_change(now, key, work, effects);

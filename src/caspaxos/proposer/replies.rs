@@ -61,6 +61,10 @@ impl Proposer {
                 work.is_contended = true;
                 self.on_lost(now, key, work, from, effects);
             }
+            Some(Reply::Unconfirmed(_)) => {
+                work.awaits_confirmation = true;
+                self.on_lost(now, key, work, from, effects);
+            }
             // No answer, or none to anything that a round asks.
             Some(
                 Reply::Listed(_)
@@ -70,7 +74,6 @@ impl Proposer {
                 | Reply::TooHigh
                 | Reply::Raised { .. }
                 | Reply::NotEnrolled
-                | Reply::Unconfirmed(_)
                 | Reply::Noted(_)
                 | Reply::Confirmed(_)
                 | Reply::Marked(_)
