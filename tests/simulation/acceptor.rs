@@ -94,11 +94,10 @@ impl SimAcceptor {
     }
 
     /// Starts again on its disk.
-    pub fn restart(&mut self, flaw: Flaw, tag: u64) {
+    pub fn restart(&mut self, is_confirmed: bool, tag: u64) {
         self.is_down = false;
         self.disk.standing.open(tag);
-        // As it was before there were generations.
-        if matches!(flaw, Flaw::IgnoresGenerations | Flaw::IgnoresClusters) {
+        if is_confirmed {
             self.disk.standing.confirm(tag);
         }
         self.memory = self.disk.clone();

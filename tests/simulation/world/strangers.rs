@@ -3,14 +3,15 @@
 
 use gryadka::caspaxos::acceptor::Register;
 use gryadka::caspaxos::{
-    Age, Ballot, Call, Caller, Configuration, Epoch, Event, Fence, Floor, OldCopy, Request,
-    Standing, Token, Value,
+    AcceptorId, Age, Ballot, Call, Caller, Configuration, Epoch, Event, Fence, Floor, OldCopy,
+    Request, Standing, Token, Value,
 };
 use gryadka::identity::ClusterId;
 use gryadka::kv::{Key, Record};
 use rand::Rng;
 
 use super::super::disk::Disk;
+use super::super::flaw::Flaw;
 use super::{Happening, World};
 
 /// The earlier cluster.
@@ -21,7 +22,9 @@ impl World {
     /// whose ballots are higher and whose configuration may be newer.
     pub(super) fn replace_disk(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
         // A proposer that lost its data cannot tell the only acceptor there is.
-        let is_alone = self.parameters.configuration.prepare.acceptors.len() == 1;
+        let is_alone_in = |it: &Configuration| it.prepare.acceptors.len() == 1;
+        let is_alone = is_alone_in(&self.parameters.configuration)
+            || self.proposers.iter().any(|it| is_alone_in(it.configuration()));
         if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() || is_alone {
             return Ok(());
         }
@@ -35,6 +38,8 @@ impl World {
     pub(super) fn put_back_copy(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
         // One that is added later knows of no store.
         let has_all = self.parameters.changes.is_none();
+        let can_be_found = !self.is_confirmed_at_once() || self.flaw == Flaw::IgnoresGenerations;
+        let has_all = has_all && can_be_found;
         if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() || !has_all {
             return Ok(());
         }
@@ -46,6 +51,7 @@ impl World {
             return Ok(());
         };
         self.statistics.old_copies += 1;
+        self.had_old_copies.insert(acceptor);
         self.come_back_with(acceptor, copy, outage)
     }
 
@@ -64,10 +70,13 @@ impl World {
     /// Nobody is taken for an old copy who is none.
     pub(super) fn on_old_copy(&mut self, old: &OldCopy) -> Result<(), String> {
         self.note(|_| format!("found: {old:?}"));
-        let acceptor = self.names.iter().position(|name| *name == old.acceptor);
-        let acceptor = acceptor.expect("it is listed");
+        let place =
+            |id: &AcceptorId| self.names.iter().position(|name| name == id).expect("it is listed");
+        let (acceptor, witness) = (place(&old.acceptor), place(&old.witness));
         match self.true_disks.contains_key(&acceptor) {
             true => self.statistics.old_copies_found += 1,
+            // What an old copy of the witness was told by an old copy of it.
+            false if self.had_old_copies.contains(&witness) => {}
             // It may have its newest disk back by now.
             false if self.acceptors[acceptor].known().standing.claim().enrolment() != old.told => {}
             false => return Err(format!("a{} is no old copy: {old:?}", acceptor + 1)),
@@ -106,7 +115,8 @@ impl World {
         self.acceptors[acceptor].crash(self.flaw, 0)?;
         self.acceptors[acceptor].exchange_disk(own);
         let tag = self.random.random();
-        self.acceptors[acceptor].restart(self.flaw, tag);
+        let is_confirmed = self.is_confirmed_at_once();
+        self.acceptors[acceptor].restart(is_confirmed, tag);
         Ok(())
     }
 
