@@ -21,22 +21,24 @@ impl World {
         let outage = self.parameters.outage.draw(&mut self.random);
         let acceptor = self.random.random_range(0..self.acceptors.len());
         self.call_of_a_stranger(acceptor)?;
-        let kinds = if self.parameters.only_acceptors_crash { 5 } else { 11 };
+        if self.has_copies() && self.random.random_ratio(1, 8) {
+            return self.put_back_copy(acceptor, outage);
+        }
+        let kinds = if self.parameters.only_acceptors_crash { 4 } else { 10 };
         match self.random.random_range(0..kinds) {
             0 => self.replace_disk(acceptor, outage),
-            1 => self.put_back_copy(acceptor, outage),
-            2..5 => {
+            1..4 => {
                 let acceptor = self.random.random_range(0..self.acceptors.len());
                 self.crash_acceptor(acceptor, outage)
             }
-            5..8 => {
+            4..7 => {
                 let proposer = self.random.random_range(0..self.proposers.len());
                 match self.random.random_bool(self.parameters.sleeps) {
                     true => self.put_to_sleep(proposer, outage),
                     false => self.crash_proposer(proposer, outage),
                 }
             }
-            8 if self.parameters.changes.is_some() => {
+            7 if self.parameters.changes.is_some() => {
                 self.crash_operator(outage);
                 Ok(())
             }

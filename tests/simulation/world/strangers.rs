@@ -36,11 +36,7 @@ impl World {
     /// An acceptor crashes and comes back with an old copy of its disk, if there is
     /// one and all others can tell: as nobody could else. Or its disk is copied.
     pub(super) fn put_back_copy(&mut self, acceptor: usize, outage: u64) -> Result<(), String> {
-        // One that is added later knows of no store.
-        let has_all = self.parameters.changes.is_none();
-        let can_be_found = !self.is_confirmed_at_once() || self.flaw == Flaw::IgnoresGenerations;
-        let has_all = has_all && can_be_found;
-        if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() || !has_all {
+        if self.acceptors[acceptor].is_down || !self.true_disks.is_empty() {
             return Ok(());
         }
         let copy = self.copies.remove(&acceptor);
@@ -84,9 +80,18 @@ impl World {
         Ok(())
     }
 
+    /// Whether disks are copied: where acceptors are not just taken for what they
+    /// should be, and all know each other from the beginning.
+    pub(super) fn has_copies(&self) -> bool {
+        let is_told = !self.is_confirmed_at_once() || self.flaw == Flaw::IgnoresGenerations;
+        is_told && self.parameters.changes.is_none()
+    }
+
     pub(super) fn plan_marks(&mut self) {
-        let after = self.random.random_range(1_000..40_000);
-        self.plan(after, Happening::Marks);
+        if self.has_copies() {
+            let after = self.random.random_range(5_000..80_000);
+            self.plan(after, Happening::Marks);
+        }
     }
 
     pub(super) fn on_marks(&mut self) -> Result<(), String> {
