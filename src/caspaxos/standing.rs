@@ -107,7 +107,7 @@ impl Standing {
     ///
     /// When its store was opened it serves nobody until it is confirmed: it may be
     /// an old copy, which lacks what the acceptor promised and accepted since
-    /// (see [`Confirmation`](super::confirmation::Confirmation)).
+    /// (see `confirmation`).
     pub fn admit(&mut self, call: &Call) -> Option<Reply> {
         if matches!(call.request, Request::Status) {
             return None;

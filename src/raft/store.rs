@@ -47,7 +47,7 @@ mod fact {
     pub const PURGED: &[u8] = b"purged";
     pub const APPLIED: &[u8] = b"applied";
     pub const MEMBERS: &[u8] = b"members";
-    /// Which copy of the state is in force ([`Space::State`]).
+    /// Which copy of the state is in force (`Space::State`).
     pub const GENERATION: &[u8] = b"generation";
     pub const NONCE: &[u8] = b"nonce";
     pub const CLUSTER: &[u8] = b"cluster";
