@@ -11,8 +11,9 @@
 //! others to take note of its enrolment, and confirms it when all of them have.
 //! Those who are silent for a while, or cannot be reached twice, are left out, as
 //! long as a majority of the acceptors, with the one itself, has taken note; they
-//! are told later, for as long as it takes. So an old copy is found out if one of those who answer was
-//! told since it was copied: an acceptor that was away ever since knows nothing.
+//! are told later, for as long as it takes. So an old copy is found out if one of
+//! those who answer was told since it was copied: an acceptor that was away ever
+//! since knows nothing.
 //!
 //! Proposers also mark the acceptors they write to: the generation rises while
 //! they serve, so that a copy of a store that was in use is told too, if it is

@@ -36,6 +36,7 @@ mod configuration;
 mod confirmation;
 mod event;
 mod fence;
+mod finding;
 mod founding;
 mod kept;
 mod lineage;
@@ -47,6 +48,7 @@ mod proposer;
 mod reconfiguration;
 mod round;
 mod standing;
+mod unidentified;
 
 pub use ballot::{BadProposerId, Ballot, Incarnation, ProposerId};
 pub use collection::Collected;
@@ -57,7 +59,6 @@ pub use configuration::{
 pub use confirmation::OldCopy;
 pub use event::{CommandId, Effect, Event, Failure, Instant, Token};
 pub use fence::{Age, Batch, Fence, Floor};
-pub use founding::Unidentified;
 pub use lineage::{Change, Fate, Lineage};
 pub use listing::{Listing, ListingError};
 pub use message::{
@@ -67,3 +68,4 @@ pub use planted::Bug;
 pub use proposer::{Load, Proposer, Settings};
 pub use reconfiguration::ReconfigurationError;
 pub use standing::{Enrolment, EnrolmentClaim, MAX_LEAP, Standing};
+pub use unidentified::Unidentified;

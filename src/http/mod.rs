@@ -3,6 +3,7 @@
 //! one place, [`error::ApiError`].
 
 mod acceptors;
+mod activity;
 mod body;
 mod chaos;
 mod configuration;
@@ -31,11 +32,12 @@ use actix_web::guard::fn_guard;
 use actix_web::{FromRequest, Handler, HttpRequest, Responder, web};
 use serde::Serialize;
 
+pub use activity::Activity;
 pub use connections::Connections;
 pub use error::ApiError;
 pub use guard::Guard;
 pub use peer::PeerState;
-pub use portions::{Activity, Portions};
+pub use portions::Portions;
 
 use crate::actors::{Acceptors, Chaos, Service};
 use crate::identity::OwnCluster;

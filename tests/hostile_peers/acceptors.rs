@@ -1,7 +1,6 @@
 //! Every kind of request to an acceptor.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use gryadka::caspaxos::{
     AcceptorId, AcceptorStatus, Age, Ballot, Call as AcceptorCall, Configuration, Enrolment,
@@ -13,7 +12,7 @@ use gryadka::kv::Record;
 use gryadka::store::{AcceptorStore, EmbeddedStore, Identity};
 use gryadka::transport::{BatchCalls, BatchReplies};
 
-use super::support::{Cluster, Protocol, get, put};
+use super::support::{Cluster, Protocol, get, put, wait_until};
 use super::{OTHER, arrived, assert_serves, cluster_id, key, post, stop};
 
 fn ballot(counter: u64) -> Ballot {
@@ -235,11 +234,7 @@ fn wait_confirmed(cluster: &Cluster, status: AcceptorCall) {
         [AcceptorReply::Status(status)] => status.is_confirmed,
         other => panic!("{other:?}"),
     };
-    let began = Instant::now();
-    while !is_confirmed() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it is never confirmed");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the acceptor is confirmed", is_confirmed);
 }
 
 #[test]

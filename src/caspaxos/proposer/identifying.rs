@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::super::founding::{Finding, Identification};
+use super::super::finding::Finding;
+use super::super::founding::Identification;
 use super::super::round::{Phase, Work};
 use super::super::{Caller, Effect, Instant, Reply, Request, Token};
 use super::{AcceptorId, ClusterId, Proposer};
