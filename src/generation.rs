@@ -9,8 +9,10 @@
 //!
 //! A generation that was begun and never served is begun again under the same
 //! count: else a copy would only have to be opened often enough to count further
-//! than the others know. The tags that were tried for that count are kept, since
-//! some of the others may have taken note of one.
+//! than the others know. An acceptor begins it under another tag, since it is
+//! confirmed by others, and a confirmation from before may still be on its way.
+//! The tags that were tried for that count are kept, since some of the others may
+//! have taken note of one.
 
 use serde::{Deserialize, Serialize};
 
