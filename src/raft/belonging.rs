@@ -11,8 +11,8 @@
 //! **A member that was added** has a running one note its nonce in the log, and
 //! begins when that is committed.
 //!
-//! A member that has lost its data has another nonce. Whoever knows the old one
-//! says so, and the member ends: it would vote again where it has voted, and miss
+//! A member that has lost its data has another nonce. When most of the others know
+//! the old one it ends: it would vote again where it has voted, and miss
 //! entries that it has acknowledged (figure 2 of the paper: persistent state).
 //! Until it is sure it changes nothing and serves nobody.
 
@@ -43,6 +43,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// How often people are told why the cluster is not known yet; of another reason
 /// they are told at once.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// What other members tell of themselves; `None`: nothing.
+type Answers = [(ReplicaId, Option<Identity>)];
 
 /// Why a replica does not know its cluster.
 enum Unknown {
@@ -164,38 +167,63 @@ impl<D: Disk> Replica<D> {
     /// Founds a cluster, or finds that it was founded with this replica.
     async fn found(&self) -> Result<Belonging, Unknown> {
         let answers = self.ask_around().await;
+        match self.founded(&answers)? {
+            Some(belonging) => Ok(belonging),
+            None => self.found_with(&answers),
+        }
+    }
+
+    /// The cluster that others say was founded already, if they do.
+    fn founded(&self, answers: &Answers) -> Result<Option<Belonging>, Unknown> {
         let (me, own) = (self.settings.id, self.nonce());
-        for (witness, identity) in &answers {
+        let mut refusals = Vec::new();
+        let mut unsure = None;
+        for (witness, identity) in answers {
             let Some(Identity { cluster: Some(cluster), founders, nonces, .. }) = identity else {
                 continue;
             };
-            return match nonces.get(&me) {
+            match nonces.get(&me) {
                 // Of a member that came later nobody can tell who founded it.
                 Some(known)
                     if *known == own
                         && !founders.is_empty()
                         && self.id_of(founders) != *cluster =>
                 {
-                    Err(Unknown::NotYet(format!(
+                    unsure = Some(format!(
                         "cluster {cluster} of member {witness} was founded with other members than \
                          this one was started with; start all founders with the same members \
                          (--cluster)"
-                    )))
+                    ));
                 }
+                // Whatever others say: who knows a random number is right.
                 Some(known) if *known == own || self.forgets_nonces() => {
-                    Ok(Belonging { cluster: *cluster, founders: founders.clone() })
+                    return Ok(Some(Belonging { cluster: *cluster, founders: founders.clone() }));
                 }
-                Some(_) => Err(self.forgotten(*witness)),
-                None if nonces.is_empty() => Err(Unknown::NotYet(format!(
-                    "member {witness} is of cluster {cluster} and does not know its members yet"
-                ))),
-                None => Err(Unknown::Never(End::Refused(format!(
+                Some(_) => refusals.push(self.forgotten(*witness)),
+                None if nonces.is_empty() => {
+                    unsure = Some(format!(
+                        "member {witness} is of cluster {cluster} and does not know its members yet"
+                    ));
+                }
+                None => refusals.push(format!(
                     "member {witness} is of cluster {cluster}, which was founded without this \
                      replica: to add it, give it an id that was never used, and --join (\"join\": \
                      true)"
-                )))),
-            };
+                )),
+            }
         }
+        // One may have the data of another cluster itself.
+        let is_sure = refusals.len() * 2 > answers.len();
+        match (refusals.pop(), unsure) {
+            (Some(why), _) if is_sure => Err(Unknown::Never(End::Refused(why))),
+            (Some(why), _) => Err(Unknown::NotYet(format!("{why}; or that member has other data"))),
+            (None, Some(why)) => Err(Unknown::NotYet(why)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Founds a cluster with the others, when all have answered.
+    fn found_with(&self, answers: &Answers) -> Result<Belonging, Unknown> {
         let silent: Vec<String> = answers
             .iter()
             .filter(|(_, identity)| identity.is_none())
@@ -209,7 +237,7 @@ impl<D: Disk> Replica<D> {
             )));
         }
         let told = answers.iter().filter_map(|(id, identity)| Some((*id, identity.as_ref()?)));
-        let mut founders = BTreeMap::from([(me, own)]);
+        let mut founders = BTreeMap::from([(self.settings.id, self.nonce())]);
         for (id, identity) in told {
             if identity.started_with != self.founding() {
                 return Err(Unknown::NotYet(format!(
@@ -253,7 +281,9 @@ impl<D: Disk> Replica<D> {
                 Ok(Reply::Joined(Published::Noted)) => {
                     return Ok(Belonging { cluster, founders: BTreeMap::new() });
                 }
-                Ok(Reply::Joined(Published::OtherNonce)) => return Err(self.forgotten(witness)),
+                Ok(Reply::Joined(Published::OtherNonce)) => {
+                    return Err(Unknown::Never(End::Refused(self.forgotten(witness))));
+                }
                 Ok(Reply::Joined(Published::NotMember)) => {
                     return Err(Unknown::NotYet(format!(
                         "cluster {cluster} has no member {id} yet; add it: curl -X POST \
@@ -268,14 +298,14 @@ impl<D: Disk> Replica<D> {
         Err(Unknown::NotYet(format!("cluster {cluster} has no leader that could let it in")))
     }
 
-    fn forgotten(&self, witness: ReplicaId) -> Unknown {
+    fn forgotten(&self, witness: ReplicaId) -> String {
         let id = self.settings.id;
-        Unknown::Never(End::Refused(format!(
+        format!(
             "it was a member before, as member {witness} tells, but its data is gone, and with it \
              what it promised and acknowledged: taking part again could lose writes; bring the \
              data back, or remove it (curl -X DELETE http://ANOTHER-MEMBER/{id}) and add a new \
              member with an id that was never used"
-        )))
+        )
     }
 
     /// What this replica has noted in the log about itself.
@@ -333,9 +363,8 @@ impl<D: Disk> Replica<D> {
         }
         match self.note(publication, Instant::now() + Duration::from_secs(1)).await {
             Ok(Published::OtherNonce) if !self.forgets_nonces() => {
-                if let Unknown::Never(end) = self.forgotten(self.leader().unwrap_or(id)) {
-                    self.ended.send_replace(Some(end));
-                }
+                let why = self.forgotten(self.leader().unwrap_or(id));
+                self.ended.send_replace(Some(End::Refused(why)));
             }
             Ok(Published::Noted | Published::NotMember | Published::OtherNonce) => {}
             Err(refusal) => log::debug!("the others were not told of this replica yet: {refusal}"),

@@ -54,6 +54,10 @@ impl World {
     fn is_known_to_be_old(&self, acceptor: usize, copy: &Disk) -> bool {
         let mut opened = copy.standing.clone();
         opened.open(0);
+        if opened.cluster.is_none() {
+            // It is enrolled again, as one of the founders.
+            opened.enrolled = self.acceptors[acceptor].disk().standing.enrolled;
+        }
         let all = (0..self.acceptors.len()).filter(|other| *other != acceptor);
         let mut others = all.map(|other| &self.acceptors[other].disk().standing);
         let can_tell = |other: &Standing| {
