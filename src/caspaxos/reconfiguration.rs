@@ -1,7 +1,9 @@
 //! One step from a configuration to the next, driven by one proposer.
 //!
 //! 1. **Enrol**: acceptors that are new must answer, and be empty. Nothing is
-//!    changed before all of them have answered.
+//!    changed before all of them have answered, and a quorum of the next
+//!    configuration is of the cluster: founders may not have been enrolled yet, and
+//!    nobody could do so later.
 //! 2. **Decide**: the next configuration is written into a register of the
 //!    cluster's own, under the configuration of now, if that still holds the
 //!    configuration of now. Two operators cannot decide two steps.
@@ -51,6 +53,14 @@ pub enum ReconfigurationError {
     /// An acceptor that is to be added does not answer; nothing was changed.
     #[error("acceptor {0} does not answer; nothing was changed: start it")]
     Unreachable(AcceptorId),
+    /// The acceptors of the next configuration that are of the cluster, as far as
+    /// they answer, are no quorum of it.
+    #[error(
+        "a quorum of the next configuration must be of the cluster, and there is no answer that \
+         says so from {}; nothing was changed: start them",
+        self::acceptors(.0)
+    )]
+    NoQuorum(Vec<AcceptorId>),
     /// The proposer does not know its cluster yet.
     #[error("the cluster is not founded yet, as far as this node knows; nothing was changed")]
     NotFounded,
@@ -60,6 +70,11 @@ pub enum ReconfigurationError {
     /// Nobody knows yet whether it is made.
     #[error("no quorum of acceptors confirmed the change in time; it may be made yet")]
     Unknown,
+}
+
+fn acceptors(ids: &[AcceptorId]) -> String {
+    let each: Vec<String> = ids.iter().map(|id| format!("acceptor {id}")).collect();
+    each.join(", ")
 }
 
 #[derive(Clone, Debug)]
@@ -171,7 +186,10 @@ impl Reconfiguration {
         let enrol = |id| (id, Request::Enrol { fence: fence(), counter, is_founding: false });
         let raise = |id| (id, Request::Raise { fence: fence() });
         let requests: Vec<(&AcceptorId, Request)> = match self.stage {
-            Stage::Enrolling => self.newcomers().map(enrol).collect(),
+            Stage::Enrolling => {
+                let remaining = self.remaining().map(|id| (id, Request::Status));
+                self.newcomers().map(enrol).chain(remaining).collect()
+            }
             Stage::Deciding => return Progress::Waits,
             Stage::Fencing => self.old.acceptors().chain(self.newcomers()).map(raise).collect(),
         };
@@ -203,6 +221,12 @@ impl Reconfiguration {
                 }
                 self.progress()
             }
+            (Stage::Enrolling, Some(Reply::Status(status))) => {
+                if status.cluster == Some(self.cluster) && !self.done.contains(&from) {
+                    self.done.push(from);
+                }
+                self.progress()
+            }
             (Stage::Enrolling, Some(Reply::NotEmpty)) => {
                 self.answer(Err(ReconfigurationError::NotEmpty(from)), effects);
                 Progress::Ended
@@ -229,9 +253,14 @@ impl Reconfiguration {
         }
         match self.stage {
             Stage::Enrolling => {
-                let silent = self.newcomers().find(|id| !self.done.contains(id)).cloned();
-                let error = silent.map(ReconfigurationError::Unreachable);
-                self.answer(Err(error.unwrap_or(ReconfigurationError::Failed)), effects);
+                let is_silent = |id: &&AcceptorId| !self.done.contains(id);
+                let error = match self.newcomers().find(is_silent) {
+                    Some(silent) => ReconfigurationError::Unreachable(silent.clone()),
+                    None => ReconfigurationError::NoQuorum(
+                        self.remaining().filter(is_silent).cloned().collect(),
+                    ),
+                };
+                self.answer(Err(error), effects);
                 Progress::Ended
             }
             Stage::Deciding => Progress::Waits,
@@ -284,7 +313,11 @@ impl Reconfiguration {
     /// What follows from what was done so far.
     fn progress(&mut self) -> Progress {
         match self.stage {
-            Stage::Enrolling if self.newcomers().all(|id| self.done.contains(id)) => {
+            Stage::Enrolling
+                if self.newcomers().all(|id| self.done.contains(id))
+                    && self.wanted.prepare.is_met_by(&self.done)
+                    && self.wanted.accept.is_met_by(&self.done) =>
+            {
                 self.stage = Stage::Deciding;
                 Progress::Decides(self.command())
             }
@@ -316,6 +349,11 @@ impl Reconfiguration {
 
     fn newcomers(&self) -> impl Iterator<Item = &AcceptorId> {
         self.wanted.acceptors().filter(|id| !self.old.acceptors().any(|old| old == *id))
+    }
+
+    /// The acceptors of both configurations.
+    fn remaining(&self) -> impl Iterator<Item = &AcceptorId> {
+        self.wanted.acceptors().filter(|id| self.old.acceptors().any(|old| old == *id))
     }
 
     /// Says how it ended, once.

@@ -250,6 +250,7 @@ fn class(error: &ReconfigurationError) -> (StatusCode, &'static str) {
         ReconfigurationError::Unreachable(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "AcceptorUnreachable")
         }
+        ReconfigurationError::NoQuorum(_) => (StatusCode::SERVICE_UNAVAILABLE, "NoQuorum"),
         ReconfigurationError::Failed | ReconfigurationError::NotFounded => {
             (StatusCode::SERVICE_UNAVAILABLE, "PrepareError")
         }

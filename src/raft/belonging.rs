@@ -275,9 +275,11 @@ impl<D: Disk> Replica<D> {
             )));
         }
         for (witness, _) in told {
-            let url = &self.settings.members[&witness];
+            // It may be of another cluster by now.
+            let (meant, to) = (Some(cluster), (witness, &*self.settings.members[&witness]));
             let call = Call::Join(self.publication());
-            match self.peers.call(witness, url, Lane::Members, call, JOIN_PATIENCE).await {
+            let joined = self.peers.call_in(meant, to, Lane::Members, call, JOIN_PATIENCE);
+            match joined.await {
                 Ok(Reply::Joined(Published::Noted)) => {
                     return Ok(Belonging { cluster, founders: BTreeMap::new() });
                 }

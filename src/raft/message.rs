@@ -21,7 +21,8 @@ use crate::kv::{Answer, Command, Key, LogPosition, Refusal, Submission};
 /// What one replica sends to another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Message {
-    /// The cluster of the sender; unknown to one that still asks for it.
+    /// The cluster of the sender, or the one that it wants to join; unknown to one
+    /// that still asks for it.
     pub cluster: Option<ClusterId>,
     /// What it wants.
     pub call: Call,

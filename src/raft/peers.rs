@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use super::message::{Call, Lane, Message, Reply};
 use super::types::ReplicaId;
-use crate::identity::OwnCluster;
+use crate::identity::{ClusterId, OwnCluster};
 
 /// Why a call has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,11 +77,23 @@ impl OwnPeers {
         call: Call,
         patience: Duration,
     ) -> BoxFuture<'static, Result<Reply, Unanswered>> {
+        self.call_in(self.cluster.get(), (to, url), lane, call, patience)
+    }
+
+    /// As [`Self::call`], in the name of another cluster than its own.
+    pub fn call_in(
+        &self,
+        cluster: Option<ClusterId>,
+        (to, url): (ReplicaId, &str),
+        lane: Lane,
+        call: Call,
+        patience: Duration,
+    ) -> BoxFuture<'static, Result<Reply, Unanswered>> {
         if !self.is_admitted() && !call.is_preliminary() {
             let why = "this replica waits until the others know that it is back".to_owned();
             return Box::pin(std::future::ready(Err(Unanswered::NotSent(why))));
         }
-        let message = Message { cluster: self.cluster.get(), call };
+        let message = Message { cluster, call };
         self.peers.call(to, url, lane, message, patience)
     }
 }

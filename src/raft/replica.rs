@@ -266,10 +266,8 @@ impl<D: Disk> Replica<D> {
         if let Call::Identify = call {
             return Reply::Identity(self.identity());
         }
-        let is_of_no_cluster = matches!(call, Call::Join(_)) && cluster.is_none();
-        let is_foreign = cluster != held
-            && !is_of_no_cluster
-            && !is_planted(self.settings.bug, Bug::OtherClusterIsServed);
+        let is_foreign =
+            cluster != held && !is_planted(self.settings.bug, Bug::OtherClusterIsServed);
         if held.is_none() || is_foreign {
             self.tell_of_stranger(from, cluster);
             return Reply::OtherCluster { held };

@@ -125,3 +125,21 @@ fn acceptors_that_are_silent_or_hold_data_are_not_added() {
     assert_eq!(p1.steps[2], (3, Err(error)));
     assert_eq!(p1.proposer.configuration().epoch, Epoch(1));
 }
+
+#[test]
+fn no_step_leads_to_a_configuration_without_a_quorum() {
+    let mut acceptors = Acceptors::default();
+    let mut p1 = Actor::new("p1", 1);
+    // A founder that was not enrolled yet answers, and counts for nothing.
+    acceptors.0.insert("a3".into(), MemoryStore::with_nonce(Nonce(3)));
+    p1.step(1, quorum("a2 a3", 2), quorum("a2 a3", 2), false);
+    p1.run(&mut acceptors);
+    assert_eq!((p1.rounds.contains(&"accept"), p1.steps.len()), (false, 0), "nothing is decided");
+    p1.now += Duration::from_secs(10);
+    p1.fire();
+    assert_eq!(p1.steps, [(1, Err(ReconfigurationError::NoQuorum(vec!["a3".into()])))]);
+    // Without it there is a quorum.
+    p1.step(2, quorum("a1 a2", 2), quorum("a1 a2", 2), false);
+    p1.run(&mut acceptors);
+    assert_eq!(p1.steps[1], (2, Ok(Epoch(2))));
+}

@@ -105,15 +105,14 @@ fn calls(from: u64, to: u64, term: u64, index: u64) -> Vec<Call> {
 
 /// Whether the reply is the right one to a sender that must not be served.
 fn is_turned_away(call: &Call, sender: Sender, reply: &Reply) -> bool {
-    use gryadka::raft::Published::{NotMember, OtherNonce};
+    use gryadka::raft::Published::NotMember;
     let is_other = matches!(reply, Reply::OtherCluster { .. });
     match call {
         // Anybody may know it.
         Call::Identify => matches!(reply, Reply::Identity(_)),
         Call::Join(_) => match sender {
-            Sender::Nameless => matches!(reply, Reply::Joined(OtherNonce)),
             Sender::Stranger => matches!(reply, Reply::Joined(NotMember)),
-            Sender::Foreign => is_other,
+            Sender::Nameless | Sender::Foreign => is_other,
             Sender::Removed => matches!(reply, Reply::Removed),
         },
         Call::Hello if sender == Sender::Stranger => matches!(reply, Reply::Noted),

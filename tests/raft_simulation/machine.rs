@@ -17,7 +17,7 @@ use gryadka::store::MemoryDisk;
 use rand::Rng;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, LocalSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::disk::FusedDisk;
 use super::network::{Caller, Line};
@@ -33,6 +33,7 @@ pub struct Machine {
     pub founders: Option<BTreeMap<ReplicaId, String>>,
     pub life: Option<Rc<Life>>,
     lives: u64,
+    crashed_at: Option<Instant>,
     /// What its store knew of generations when it wrote last.
     pub generations: ReplicaGenerations,
     /// The disk and the directory that others were put in place of.
@@ -66,6 +67,7 @@ impl Machine {
             founders,
             life: None,
             lives: 0,
+            crashed_at: None,
             generations: ReplicaGenerations::default(),
             newest: None,
             has_left: false,
@@ -90,6 +92,15 @@ pub fn start(world: &Rc<World>, id: ReplicaId) {
     let mut machines = world.machines.borrow_mut();
     let machine = machines.get_mut(&id).expect("the machine is there");
     if machine.life.is_some() || machine.has_left {
+        return;
+    }
+    if machine.crashed_at == Some(Instant::now()) {
+        // What it did has not been dropped yet.
+        let world = world.clone();
+        tokio::task::spawn_local(async move {
+            sleep(Duration::from_millis(1)).await;
+            start(&world, id);
+        });
         return;
     }
     machine.lives += 1;
@@ -240,6 +251,7 @@ pub fn crash(world: &World, id: ReplicaId) {
         world.random().random_range(0..=count)
     });
     life.runner.abort();
+    machine.crashed_at = Some(Instant::now());
     world.count(|counts| counts.crashes += 1);
     world.note(|| format!("{id} crashes, {pending} writes are not durable"));
 }

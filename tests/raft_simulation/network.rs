@@ -168,6 +168,9 @@ async fn deliver(world: Rc<World>, Envelope { from, to, call, reply }: Envelope)
     let Ok(answer) = serving.await else {
         return tell_of_loss(&world, to, reply).await;
     };
+    if let Reply::Refused(_) | Reply::OtherCluster { .. } = &answer {
+        world.note(|| format!("{to} turns {} away: {answer:?}", from.id));
+    }
     match world.network.draw(&world, to, from.id, false) {
         Fate::Late(_) | Fate::Lost => tell_of_loss(&world, to, reply).await,
         Fate::Arrives(delay) => {
