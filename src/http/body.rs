@@ -11,9 +11,13 @@ use super::ApiError;
 use crate::kv::Refusal;
 use crate::kv::{Key, MAX_VALUE_BYTES};
 
-/// What all bodies of clients that are being read may hold together, so that
+/// What the large bodies of clients that are being read may hold together, so that
 /// many slow senders cannot fill the memory.
 static READING_BYTES: Semaphore = Semaphore::const_new(256 << 20);
+
+/// Up to this many bytes a body is a small one: those are bounded by the number of
+/// connections, so that large ones do not keep them out.
+const SMALL_BYTES: usize = 16 << 10;
 
 /// What a body counts besides its bytes: the buffers of its connection.
 const OVERHEAD_BYTES: u32 = 64 << 10;
@@ -68,11 +72,16 @@ async fn read_all(
         if pieces > FREE_PIECES + length / PIECE_BYTES {
             return Err(ApiError::TooFragmented { pieces, length });
         }
-        let more = if reserved.is_none() { OVERHEAD_BYTES } else { 0 } + piece.len() as u32;
-        let more = budget.try_acquire_many(more).map_err(|_| Refusal::Overloaded)?;
-        match &mut reserved {
-            Some(reserved) => reserved.merge(more),
-            None => reserved = Some(more),
+        if length > SMALL_BYTES {
+            let more = match reserved {
+                Some(_) => piece.len() as u32,
+                None => OVERHEAD_BYTES + length as u32,
+            };
+            let more = budget.try_acquire_many(more).map_err(|_| Refusal::Overloaded)?;
+            match &mut reserved {
+                Some(reserved) => reserved.merge(more),
+                None => reserved = Some(more),
+            }
         }
         body.push(piece);
     }
@@ -163,6 +172,9 @@ pub fn decode_path(text: &str) -> Result<String, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::FromRequest;
+    use actix_web::test::TestRequest;
+
     use super::*;
 
     #[test]
@@ -178,6 +190,25 @@ mod tests {
             assert!(blocks.blocks.iter().all(|block| block.capacity() <= 2 * Blocks::BYTES));
             assert_eq!(blocks.join(), pieces.concat());
         }
+    }
+
+    #[actix_web::test]
+    async fn small_bodies_are_read_when_large_ones_have_used_the_budget_up() {
+        let payload = |length: usize| async move {
+            let (request, mut payload) =
+                TestRequest::default().set_payload(vec![b'x'; length]).to_http_parts();
+            Payload::from_request(&request, &mut payload).await.expect("it has one")
+        };
+        let budget = Semaphore::new(100 << 10);
+        let held = budget.try_acquire_many(40 << 10).unwrap();
+        let read = read_within(&budget, payload(SMALL_BYTES).await, 1 << 20).await;
+        assert_eq!(read.unwrap().len(), SMALL_BYTES);
+        let refused = read_within(&budget, payload(SMALL_BYTES + 1).await, 1 << 20).await;
+        assert!(matches!(refused, Err(ApiError::Refused(Refusal::Overloaded))), "{refused:?}");
+        drop(held);
+        let read = read_within(&budget, payload(SMALL_BYTES + 1).await, 1 << 20).await;
+        assert_eq!(read.unwrap().len(), SMALL_BYTES + 1);
+        assert_eq!(budget.available_permits(), 100 << 10, "it is given back");
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Portions {
             tcp,
             activity: Activity::new(),
             timer: Box::pin(sleep(PATIENCE)),
-            turn: Turn::default(),
+            // Many that come together are not read all at once.
+            turn: Turn { lines: PORTION_LINES, ..Turn::default() },
             waits: Rc::default(),
             held: Bytes::new(),
             is_blocked: false,
@@ -281,7 +282,17 @@ mod tests {
 
     use super::*;
 
+    /// A connection that has had its first turn, with nothing to take.
     async fn connected() -> (TcpStream, Portions) {
+        let (client, mut portions) = new().await;
+        assert_eq!(turn(&mut portions).await, b"");
+        while portions.waits.get() {
+            tokio::task::yield_now().await;
+        }
+        (client, portions)
+    }
+
+    async fn new() -> (TcpStream, Portions) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -370,6 +381,17 @@ mod tests {
         drop(sending.await.unwrap());
         let end = portions.read(&mut [0; 10]).await.unwrap();
         assert_eq!(end, 0);
+    }
+
+    #[actix_web::test]
+    async fn a_new_connection_waits_for_its_turn() {
+        let (mut client, mut portions) = new().await;
+        client.write_all(b"GET").await.unwrap();
+        portions.tcp().readable().await.unwrap();
+        assert_eq!(turn(&mut portions).await, b"");
+        let mut bytes = [0; 3];
+        portions.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"GET");
     }
 
     #[actix_web::test]

@@ -163,6 +163,8 @@ async fn accept(
                     prepare(&stream);
                     let connection = server.call((Portions::new(stream), Some(peer)));
                     connections.spawn_local(connection.map(|_| ()));
+                    // Those that are served go on between two that come.
+                    tokio::task::yield_now().await;
                 }
                 // Of that connection, or of the process: then others have to end.
                 Err(error) => {
