@@ -46,15 +46,29 @@ pub async fn endure(world: &Rc<World>, voters: &[ReplicaId]) {
     };
     while !serving().await {
         sleep(PAUSE).await;
+        if !are_voters(world, voters) {
+            return;
+        }
         if began.elapsed() > ELECTIONS * LONGEST_ELECTION {
             return world.fail(format!("a majority is connected, but none serves: {round} rounds"));
         }
     }
     world.count(|counts| counts.recovery_milliseconds += began.elapsed().as_millis() as u64);
     sleep(ELECTIONS_LATER * LONGEST_ELECTION).await;
-    if !serving().await {
+    if !serving().await && are_voters(world, voters) {
         world.fail("a majority is connected and serves no longer".into());
     }
+}
+
+/// Whether they are still: a change of members that was under way may have gone on,
+/// and then the cuts are none that leave a majority connected.
+fn are_voters(world: &World, voters: &[ReplicaId]) -> bool {
+    let machines = world.machines.borrow();
+    let replicas = machines.values().filter_map(|machine| machine.replica());
+    let newest = replicas
+        .map(|replica| replica.state().members())
+        .max_by_key(|members| *members.membership.log_id());
+    newest.is_some_and(|newest| newest.membership.voter_ids().eq(voters.iter().copied()))
 }
 
 /// Writes through each of these replicas at once; gives those that did it.
