@@ -77,6 +77,7 @@ impl Node {
         deployment: &Deployment,
         threads: &mut Vec<JoinHandle<()>>,
     ) -> Result<Node, StartError> {
+        listeners::try_addresses(deployment)?;
         let actors = &deployment.actors;
         let mut database = NodeDatabase::new(&deployment.data_dir);
         let chaos = match deployment.chaos {

@@ -42,8 +42,22 @@ pub fn fail(status: i32, error: impl Display) -> ! {
 /// which is where the deployment is from.
 pub fn run_node(source: impl Display, deployment: Deployment, exits_with_stdin: bool) {
     end_on_panic();
-    if let Err(error) = node::run(deployment, told_to_stop(exits_with_stdin)) {
+    allow_descriptors();
+    let stop = async {
+        // A terminal that is closed ends no node: who has a handler goes on.
+        let _ignored = signal(SignalKind::hangup()).expect("a handler for SIGHUP");
+        told_to_stop(exits_with_stdin).await
+    };
+    if let Err(error) = node::run(deployment, stop) {
         fail(EXIT_BAD_CONFIG, format!("{source}: {error}"));
+    }
+}
+
+/// Has the system allow as many descriptors as it may: by default it is often 1,024,
+/// for what uses select(2).
+fn allow_descriptors() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        log::warn!("the limit of open files stays as it is: {error}");
     }
 }
 

@@ -4,8 +4,9 @@
 #[macro_use]
 mod support;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -16,18 +17,27 @@ use support::{
 on_both_protocols! {
     a_port_that_is_taken_is_named
     a_data_directory_serves_one_process
+    idle_connections_make_room_and_leave_descriptors_for_the_node
     sigterm_and_ctrl_c_stop_cleanly_and_data_stays
     what_is_under_way_is_answered_before_the_node_stops
     a_client_that_disconnects_cancels_nothing
     a_node_with_only_a_load_counts_and_ends_with_it
 }
 
-/// Runs the node with a deployment of this text; its status and what it said.
+/// Runs the node with a deployment of this text; its status and what it said. It has
+/// made nothing.
 fn run_with(deployment: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("p1.json"), deployment).unwrap();
+    let (status, said) = run_in(dir.path());
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    (status, said)
+}
+
+fn run_in(directory: &Path) -> (Option<i32>, String) {
     let mut command = Command::new(program("gryadka"));
-    let output = command.current_dir(dir.path()).arg("p1.json").output().unwrap();
+    let output = command.current_dir(directory).arg("p1.json").output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -95,12 +105,53 @@ fn a_port_that_is_taken_is_named(protocol: Protocol) {
 
 fn a_data_directory_serves_one_process(protocol: Protocol) {
     let cluster = Cluster::start(protocol, 1);
-    let mut second = Command::new(program("gryadka"));
-    let second = second.current_dir(cluster.dir.path()).arg("deployment/p1.json");
-    let output = second.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let own = std::fs::read_to_string(cluster.dir.path().join("deployment/p1.json")).unwrap();
+    let (address, other) = (cluster.host(0), support::own_address());
+    let address = address.split(':').next().unwrap();
+    std::fs::write(cluster.dir.path().join("p1.json"), own.replace(address, &other)).unwrap();
+    let (status, said) = run_in(cluster.dir.path());
+    assert_eq!(status, Some(2), "{said}");
     assert!(said.contains("data/p1") && said.contains("in use by another process"), "{said}");
+}
+
+/// 448 descriptors leave 32 connections to each listener.
+fn idle_connections_make_room_and_leave_descriptors_for_the_node(protocol: Protocol) {
+    let address = support::own_address();
+    let dir = tempfile::tempdir().unwrap();
+    let text = deployment(protocol, &address).to_string();
+    std::fs::write(dir.path().join("p1.json"), text).unwrap();
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -n 448 && exec \"$0\" p1.json"]).arg(program("gryadka"));
+    let mut node = Process::start(limited.current_dir(dir.path()), &dir.path().join("log"));
+    let (host, ready) = (format!("{address}:8001"), format!("http://{address}:8001/readyz"));
+    let is_ready = || TcpStream::connect(&host).is_ok() && get(&ready).status == 200;
+    wait_until("the node serves", is_ready);
+    let ask = |stream: &mut TcpStream| {
+        let head = format!("HEAD /livez HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let head: Vec<String> = BufReader::new(stream)
+            .lines()
+            .map(|line| line.expect("a head"))
+            .take_while(|line| !line.is_empty())
+            .collect();
+        assert_eq!(head[0], "HTTP/1.1 200 OK");
+    };
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(&host).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        ask(&mut stream);
+        idle.push(stream);
+    }
+    // Those that waited longest have ended, and the newest have not.
+    idle[0].read_to_end(&mut Vec::new()).expect("it ends in order");
+    ask(&mut idle[199]);
+    for number in 0..20 {
+        let answer = put(&format!("http://{host}/k{number}"), &[b'x'; 100_000]);
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+    node.signal("TERM");
+    assert_eq!(node.wait().code(), Some(0), "{}", node.log());
 }
 
 fn sigterm_and_ctrl_c_stop_cleanly_and_data_stays(protocol: Protocol) {
@@ -108,6 +159,9 @@ fn sigterm_and_ctrl_c_stop_cleanly_and_data_stays(protocol: Protocol) {
     for (round, signal) in ["TERM", "INT"].iter().enumerate() {
         let url = format!("{}/k", cluster.url(0));
         assert_eq!(put(&url, round.to_string().as_bytes()).status, 204);
+        // The end of a terminal ends no node.
+        cluster.node(0).signal("HUP");
+        assert_eq!(get(&url).text(), round.to_string());
         // A connection that stays open must not hold the node up.
         let idle = TcpStream::connect(cluster.host(0)).unwrap();
         let started = Instant::now();

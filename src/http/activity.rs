@@ -24,8 +24,8 @@ pub struct Activity {
     pub(super) stage: Cell<Stage>,
     /// Whether the request has a body that was not read to its end.
     has_more: Cell<bool>,
-    /// Who was not let read.
-    pub(super) reader: RefCell<Option<Waker>>,
+    /// Who reads, or was not let read.
+    reader: RefCell<Option<Waker>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(super) enum Stage {
     ReadingBody { bytes: Option<usize> },
     /// All were answered.
     Ended,
+    /// It waited for a request, and has to make room.
+    Dismissed,
 }
 
 impl Activity {
@@ -75,6 +77,32 @@ impl Activity {
             true => Stage::Ended,
             false => Stage::Waiting { until: Instant::now() + PATIENCE },
         });
+    }
+
+    /// Whom the next stage wakes.
+    pub(super) fn wakes(&self, waker: &Waker) {
+        let mut reader = self.reader.borrow_mut();
+        if !reader.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *reader = Some(waker.clone());
+        }
+    }
+
+    /// Since when it waits for a request, if it does.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        match self.stage.get() {
+            Stage::Waiting { until } => Some(until - PATIENCE),
+            Stage::Answering | Stage::ReadingBody { .. } | Stage::Ended | Stage::Dismissed => None,
+        }
+    }
+
+    /// Ends it while it waits for a request.
+    pub(super) fn dismiss(&self) {
+        self.enter(Stage::Dismissed);
+    }
+
+    /// Whether it was ended while it waited.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.stage.get() == Stage::Dismissed
     }
 
     pub(super) fn enter(&self, stage: Stage) {

@@ -94,13 +94,15 @@ impl Portions {
     /// task is woken when it may.
     fn may_read(&mut self, cx: &mut Context<'_>) -> Option<bool> {
         match self.activity.stage.get() {
-            Stage::Ended => return None,
+            Stage::Ended | Stage::Dismissed => return None,
             Stage::Waiting { until } if self.is_overdue(until, cx) => return None,
+            // It may be ended while it waits.
+            Stage::Waiting { .. } => self.activity.wakes(cx.waker()),
             Stage::Answering | Stage::ReadingBody { bytes: Some(0) } => {
-                self.activity.reader.replace(Some(cx.waker().clone()));
+                self.activity.wakes(cx.waker());
                 return Some(false);
             }
-            Stage::Waiting { .. } | Stage::ReadingBody { .. } => {}
+            Stage::ReadingBody { .. } => {}
         }
         if self.turn.is_over() {
             self.turn.begin();
@@ -254,6 +256,10 @@ impl AsyncWrite for Portions {
         if !this.is_shut {
             ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
             this.is_shut = true;
+            if this.activity.is_dismissed() {
+                // No answer is on its way.
+                return Poll::Ready(Ok(()));
+            }
             this.timer.as_mut().reset(Instant::now() + LAST_PATIENCE);
         }
         if this.timer.as_mut().poll(cx).is_ready() {

@@ -29,6 +29,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const UNSENT_BYTES: u32 = 128 << 10;
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// Listeners of a node.
+const LISTENERS: u64 = 3;
+/// The descriptors that are kept for the store, the other nodes and Redis.
+const RESERVED_DESCRIPTORS: u64 = 256;
+/// The fewest that POSIX lets a system allow.
+const MIN_DESCRIPTORS: u64 = 20;
 /// How long nothing is accepted after an error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -93,7 +99,8 @@ fn serve(
 ) -> Result<Listener, StartError> {
     let failed = |error| StartError::Listen { listener: name, address, error };
     let listener = bind(address).map_err(failed)?;
-    let connections = Connections::default();
+    let connections = Connections::new(connection_cap());
+    let most = 2 * connections.cap();
     let guard = Guard::new(address);
     let app = App::new()
         .wrap_fn(move |mut request, service| {
@@ -127,7 +134,7 @@ fn serve(
         .on_connect_ext(move |stream: &Portions, extensions| {
             extensions.insert(chaos.note_client(stream.tcp()));
             extensions.insert(stream.activity());
-            connections.note(extensions);
+            connections.note(extensions, stream.activity());
         })
         .client_request_timeout(HEAD_PATIENCE)
         .client_disconnect_timeout(DISCONNECT_PATIENCE)
@@ -136,7 +143,7 @@ fn serve(
         .h1(map_config(app, |()| AppConfig::default()));
     Ok(Listener(actix::spawn(async move {
         let server = server.new_service(()).await.expect("the routes are fixed");
-        accept(name, listener, server).await;
+        accept(name, listener, server, most).await;
     })))
 }
 
@@ -147,18 +154,37 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves connections side by side until it is dropped, and they with it.
+/// How many connections each listener serves, so that all of them together, with
+/// those that are turned away or about to end, leave some descriptors of the process.
+fn connection_cap() -> usize {
+    let allowed = rlimit::Resource::NOFILE.get_soft().unwrap_or(MIN_DESCRIPTORS);
+    let each = allowed.saturating_sub(RESERVED_DESCRIPTORS) / (2 * LISTENERS);
+    usize::try_from(each).unwrap_or(Connections::MOST).clamp(1, Connections::MOST)
+}
+
+/// Tries the addresses of all listeners, before anything is written.
+pub fn try_addresses(deployment: &Deployment) -> Result<(), StartError> {
+    let Listen { client, peer, admin } = deployment.listen;
+    for (listener, address) in [("client", client), ("peer", peer), ("admin", admin)] {
+        let Some(address) = address else { continue };
+        bind(address).map_err(|error| StartError::Listen { listener, address, error })?;
+    }
+    Ok(())
+}
+
+/// Serves connections side by side until it is dropped, and they with it: so many at
+/// `most`, and those beyond are not even told so.
 async fn accept(
     name: &str,
     listener: TcpListener,
     server: impl Service<(Portions, Option<SocketAddr>), Future: 'static>,
+    most: usize,
 ) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                // More than well beyond the cap are not even told so.
-                Ok(_) if connections.len() >= 2 * Connections::CAP => {}
+                Ok(_) if connections.len() >= most => {}
                 Ok((stream, peer)) => {
                     prepare(&stream);
                     let connection = server.call((Portions::new(stream), Some(peer)));
