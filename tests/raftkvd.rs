@@ -297,6 +297,7 @@ fn a_member_that_runs_says_that_it_must_be_added_and_then_votes_at_once() {
     assert_eq!(terminals.add(1, 4), (String::new(), 204));
     terminals.wait_ready(4);
     assert_eq!(terminals.members(1).get(&4), Some(&true));
+    assert_eq!(terminals.add(2, 4), (String::new(), 204), "who lost the answer may ask again");
     assert_eq!(terminals.get(4, "k"), "v");
 }
 

@@ -125,8 +125,10 @@ pub fn start_proposer(
     Ok(Running { service, acceptors, cluster, overtaken, arbiters })
 }
 
-/// An unsafe server is the operator's business; one that is away may come back.
+/// One that is away may come back, and one that is unsafe counts as one that is away; an
+/// error where without those there is no quorum.
 fn check_redis(deployment: &Deployment, configuration: &Configuration) -> Result<(), StartError> {
+    let (mut usable, mut first) = (Vec::from_iter(configuration.acceptors().cloned()), None);
     for (acceptor, place) in &configuration.places {
         let Place::Redis { host, port, is_transient } = place else { continue };
         let address = RedisAddress { host: host.clone(), port: *port };
@@ -136,11 +138,17 @@ fn check_redis(deployment: &Deployment, configuration: &Configuration) -> Result
                 log::warn!("acceptor {acceptor} is away and will be tried again: {error}");
             }
             Err(error @ RedisError::Unsafe { .. }) => {
-                return Err(StartError::Redis { acceptor: acceptor.clone(), error });
+                log::warn!("acceptor {acceptor} is not used: {error}");
+                usable.retain(|id| id != acceptor);
+                first.get_or_insert_with(|| (acceptor.clone(), error));
             }
         }
     }
-    Ok(())
+    let Configuration { prepare, accept, .. } = configuration;
+    match first.filter(|_| !prepare.is_met_by(&usable) || !accept.is_met_by(&usable)) {
+        Some((acceptor, error)) => Err(StartError::Redis { acceptor, error }),
+        None => Ok(()),
+    }
 }
 
 /// The configuration that the deployment tells.

@@ -104,13 +104,14 @@ impl<D: Disk> Replica<D> {
         if members.retired.contains(&id) {
             return conflict(&format!("member {id} was removed; use an id that was never used"));
         }
-        if membership.voter_ids().any(|voter| voter == id) {
-            return conflict(&format!("member {id} is there already"));
-        }
         let same_url = |(_, member): &(&ReplicaId, &Member)| member.peer_url == peer_url;
         match membership.nodes().find(same_url) {
             Some((other, _)) if *other != id => {
                 return conflict(&format!("{peer_url} is member {other} already"));
+            }
+            // The answer to who asked before may have been lost.
+            Some(_) if membership.voter_ids().any(|voter| voter == id) => {
+                return Attempt::Done(Ok(Changed::Done));
             }
             Some(_) => {}
             None if membership.get_node(&id).is_some() => {

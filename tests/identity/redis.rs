@@ -401,3 +401,24 @@ fn a_node_serves_no_other_cluster_than_it_was_of() {
     let url = format!("{}/of-a-stranger", other.world.cluster.url(0));
     assert_eq!(request("GET", &url, None).unwrap().status, 404);
 }
+
+#[test]
+fn a_node_starts_beside_a_server_that_is_unsafe() {
+    let mut redis = Redis::start("u");
+    (0..3).for_each(|index| redis.world.write(index));
+    let cluster = &mut redis.world.cluster;
+    cluster.kill(0);
+    redis.servers[2].command("CONFIG SET appendfsync everysec");
+    cluster.launch(0);
+    cluster.wait_ready(0);
+    redis.world.write(0);
+    assert!(redis.world.log(0).contains("acceptor u3 is not used: "), "{}", redis.world.log(0));
+    // Where there is no quorum without it, nothing is begun.
+    let cluster = &mut redis.world.cluster;
+    cluster.kill(0);
+    redis.servers[1].command("CONFIG SET appendfsync everysec");
+    cluster.launch(0);
+    assert_eq!(cluster.node(0).wait().code(), Some(2));
+    let log = redis.world.log(0);
+    assert!(log.contains("p1.json: acceptor u2: "), "{log}");
+}
