@@ -14,17 +14,19 @@ use super::address::RedisAddress;
 pub(super) fn render(acceptor: &str, address: &RedisAddress, dir: &str) -> String {
     let RedisAddress { host, port } = address;
     let ip: Option<IpAddr> = host.parse().ok();
-    let (bind, note) = match ip {
-        Some(ip) if ip.is_loopback() => (ip.to_string(), ""),
+    let (bind, note, protected_mode) = match ip {
+        Some(ip) if ip.is_loopback() => (ip.to_string(), "", "yes"),
         Some(ip) => (
             ip.to_string(),
-            "# Protected mode refuses clients from other machines until there is a password\n\
-             # or it is turned off; turn it off only where strangers cannot reach the port.\n",
+            "# Other machines are let in, without a password: keep strangers away from\n\
+             # the port (a firewall, a network of its own).\n",
+            "no",
         ),
         None => (
-            "127.0.0.1".to_owned(),
-            "# The cluster file gives a host name; bind the address it stands for to let\n\
-             # other machines in.\n",
+            quoted(host),
+            "# Whoever reaches the address of the host name is let in, without a\n\
+             # password: keep strangers away from the port.\n",
+            "no",
         ),
     };
     let dir_text = quoted(dir);
@@ -34,7 +36,7 @@ pub(super) fn render(acceptor: &str, address: &RedisAddress, dir: &str) -> Strin
          {note}\
          bind {bind}\n\
          port {port}\n\
-         protected-mode yes\n\
+         protected-mode {protected_mode}\n\
          daemonize no\n\
          dir {dir_text}\n\
          pidfile {pidfile}\n\
@@ -91,10 +93,15 @@ mod tests {
     }
 
     #[test]
-    fn it_binds_loopback_unless_told() {
-        for (host, bind) in [("::1", "::1"), ("10.0.0.7", "10.0.0.7"), ("redis-1", "127.0.0.1")] {
+    fn it_lets_in_whom_its_address_is_for() {
+        for (host, bind, protected) in [
+            ("::1", "::1", "yes"),
+            ("10.0.0.7", "10.0.0.7", "no"),
+            ("redis-1", "\"redis-1\"", "no"),
+        ] {
             let text = render_for(host);
             assert!(text.contains(&format!("\nbind {bind}\n")), "{text}");
+            assert!(text.contains(&format!("\nprotected-mode {protected}\n")), "{text}");
         }
     }
 

@@ -13,6 +13,8 @@
 mod scripts;
 mod settings;
 
+use std::io::Read;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use redis::io::tcp::TcpSettings;
@@ -27,6 +29,9 @@ use crate::config::RedisAddress;
 
 /// How long connecting may take, and each wait for the server after that.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it is waited for what a server says by itself, and how much of it is read.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(200);
+const FAREWELL_BYTES: u64 = 1024;
 /// How long a server that could not be reached is left alone; doubles each
 /// time up to the greatest, so that a dead one costs little.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
@@ -120,6 +125,29 @@ impl RedisStore {
     }
 
     fn connect(&self) -> Result<Connection, RedisError> {
+        self.try_connect().map_err(|error| match (error, self.farewell()) {
+            (RedisError::Unreachable { server, .. }, Some(why)) => {
+                RedisError::Unreachable { server, why }
+            }
+            (error, _) => error,
+        })
+    }
+
+    /// What the server says to whom it turns away at once, such as a client from
+    /// another machine in protected mode: the Redis client does not read it.
+    fn farewell(&self) -> Option<String> {
+        let RedisAddress { host, port } = &self.address;
+        let address = (host.as_str(), *port).to_socket_addrs().ok()?.next()?;
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
+        stream.set_read_timeout(Some(FAREWELL_TIMEOUT)).ok()?;
+        let mut said = Vec::new();
+        // What came before an error counts, too.
+        let _ = stream.take(FAREWELL_BYTES).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said);
+        said.strip_prefix('-').map(|why| why.trim().to_owned())
+    }
+
+    fn try_connect(&self) -> Result<Connection, RedisError> {
         let failed = |error: redis::RedisError| unreachable(&self.address, error.to_string());
         let server = (self.address.host.as_str(), self.address.port).into_connection_info();
         // Without Nagle's algorithm, which would hold back the end of a batch.

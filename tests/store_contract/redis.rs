@@ -209,6 +209,17 @@ fn unsafe_settings_are_refused_by_name_unless_transient() {
 }
 
 #[test]
+fn what_a_server_says_to_whom_it_turns_away_is_told() {
+    let server = RedisServer::start(&["--maxclients", "1"]);
+    let address = server.lock().unwrap().address();
+    let mut store = RedisStore::new(address.clone(), "demo", &"a1".into(), false);
+    wait_until("the store has the only connection", || store.check().is_ok());
+    let error = RedisStore::new(address, "demo", &"a2".into(), false).check().unwrap_err();
+    assert!(matches!(error, RedisError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("max number of clients reached"), "{error}");
+}
+
+#[test]
 fn a_server_that_cannot_be_reached_is_not_called_unsafe() {
     let server = RedisServer::start(&[]);
     server.lock().unwrap().kill();
