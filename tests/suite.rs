@@ -362,12 +362,14 @@ fn bad_arguments_are_named_with_a_remedy() {
 #[test]
 fn the_scripts_say_how_they_are_used() {
     let checkout = checkout();
-    for script in ["suite.sh", "concurrent-suite.sh"] {
+    for name in ["suite.sh", "concurrent-suite.sh"] {
         for arguments in [&[][..], &["wild"]] {
-            let mut script = Command::new(checkout.path().join("bin").join(script));
+            let mut script = Command::new(checkout.path().join("bin").join(name));
             let output = script.args(arguments).output().unwrap();
             assert_eq!(output.status.code(), Some(2));
-            assert!(errors(&output).starts_with("usage: bin/"), "{}", errors(&output));
+            let told = errors(&output);
+            let expected = ["static or dynamic", &format!("usage: bin/{name} ")];
+            assert!(expected.iter().all(|part| told.contains(part)), "{told}");
         }
     }
     let mut script = Command::new(checkout.path().join("bin/concurrent-suite.sh"));
