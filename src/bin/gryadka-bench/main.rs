@@ -9,7 +9,7 @@ use gryadka::bench::{
     soak,
 };
 use gryadka::perseus::parse_duration;
-use gryadka::process::{fail, start_log};
+use gryadka::process::{self, fail, start_log};
 use serde::Serialize;
 use structopt::StructOpt;
 use structopt::clap::AppSettings;
@@ -143,7 +143,7 @@ fn write(path: &Path, text: &str) -> Result<(), BenchError> {
 
 fn main() {
     start_log();
-    let arguments = Arguments::from_args();
+    let arguments: Arguments = process::arguments();
     let Arguments { rounds, duration, keys, subjects, files, instead } = arguments;
     match instead {
         None => run(async {

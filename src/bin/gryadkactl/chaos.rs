@@ -115,10 +115,10 @@ pub struct ClusterFile {
     path: PathBuf,
 }
 
-/// Runs a command; ends the process unless it succeeds.
-pub fn run(command: Chaos) {
+/// Runs a command, and ends the process.
+pub fn run(command: Chaos) -> ! {
     let interrupted = "interrupted; some nodes may have the change, and some not";
-    super::run(perform(command), ControlError::exit_status, interrupted);
+    super::run(perform(command), ControlError::exit_status, interrupted)
 }
 
 async fn perform(command: Chaos) -> Result<(), ControlError> {
