@@ -1,5 +1,7 @@
-//! `gryadkactl deploy` and the scripts around it, as an operator runs them.
+//! `gryadkactl deploy` and the scripts around it, as an operator runs them, and what
+//! all programs say to wrong input.
 
+mod command_line;
 #[macro_use]
 mod support;
 
