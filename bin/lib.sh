@@ -3,6 +3,9 @@
 # The repository's root, wherever the caller stands.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# The script itself, wherever it goes.
+script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+
 # binary NAME: prints the path of a program of this package, which is built
 # first when it is not there. GRYADKA_BIN names another directory of programs,
 # from which nothing is built.
@@ -41,7 +44,7 @@ runs() {
 
 # usage: prints the comment that the script begins with.
 usage() {
-  sed -n '2,${/^#/!q;s/^# \{0,1\}//;p}' "$0"
+  sed -n '2,${/^#/!q;s/^# \{0,1\}//;p}' "$script"
 }
 
 # help_if_asked ARGUMENT...: prints the usage and ends the script when --help is

@@ -333,6 +333,7 @@ fn every_script_helps_and_refuses_what_it_does_not_know() {
     ] {
         let message = refusal(&run(name, args));
         assert!(message.contains(expected), "{name}: {message}");
+        assert!(message.contains(&format!("usage: bin/{name}")), "{name}: {message}");
     }
 }
 
