@@ -93,6 +93,7 @@ const GRYADKACTL: &[Wrong] = &[
     ("gryadkactl acceptors dump c.json --patience", 2, &["'--patience <TIME>' requires a value"]),
     ("gryadkactl acceptors frob", 2, &["'frob' which wasn't expected"]),
     ("gryadkactl chaos upload c.json none", 2, &["none: No such file"]),
+    ("gryadkactl chaos upload c.json mark.json", 2, &["mark.json: begins with a byte order"]),
     (
         "gryadkactl chaos edit c.json 0 1",
         2,
@@ -275,6 +276,9 @@ fn keys_are_shown_as_they_are() {
         ("ls d", b"d/a\n"),
         ("ls d --all", b"d/_hidden/b\nd/a\n"),
         ("ls text", b"text\n"),
+        ("put d -5", b"OK\n"),
+        ("cas d -5 -6", b"OK\n"),
+        ("get d", b"-6\n"),
     ] {
         let output = control(line);
         assert!(output.status.success(), "{line}: {output:?}");

@@ -13,6 +13,7 @@ use gryadka::control::{ControlError, Format, KeyCommand, output_failure, say, sh
 use gryadka::perseus::parse_duration;
 use gryadka::process::{self, fail};
 use structopt::StructOpt;
+use structopt::clap::AppSettings;
 
 /// Operates gryadka clusters.
 #[derive(StructOpt)]
@@ -81,6 +82,7 @@ EXIT CODES:
         key: String,
     },
     /// Gives a key a value
+    #[structopt(setting = AppSettings::AllowNegativeNumbers)]
     Put {
         #[structopt(flatten)]
         nodes: keys::Nodes,
@@ -90,6 +92,7 @@ EXIT CODES:
         value: String,
     },
     /// Gives a key a value if it has another one
+    #[structopt(setting = AppSettings::AllowNegativeNumbers)]
     Cas {
         #[structopt(flatten)]
         nodes: keys::Nodes,
