@@ -10,22 +10,24 @@
 #
 #   SSH_CONFIG   a file for `ssh -F`: users, ports, keys
 #   REMOTE_DIR   where the nodes live, from the remote home directory: gryadka
+#
+# Examples:
+#
+#   bin/autoconfig_remote_servers.sh --dry-run cluster.json
+#   bin/autoconfig_remote_servers.sh cluster.json matrix
+#   bin/autoconfig_remote_servers.sh cluster.json --stop
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-usage() {
-  sed -n '6s/^# *//p' "${BASH_SOURCE[0]}"
-  exit 2
-} >&2
-
-mode=start
-case ${1:-} in
-  --dry-run | --stop) mode=${1#--} && shift ;;
-  --*) usage ;;
+read_arguments 0 2 --dry-run --stop -- "$@"
+case ${!given[*]} in
+  "") mode=start ;;
+  --dry-run) mode=dry-run ;;
+  --stop) mode=stop ;;
+  *) refuse "--dry-run and --stop are two things; give one of them" ;;
 esac
-(($# <= 2)) || usage
-config=$(absolute "${1:-$root/configs/ten-nodes.json}")
-matrix=${2:+$(absolute "$2")}
+config=$(absolute "${words[0]:-$root/configs/ten-nodes.json}")
+matrix=${words[1]:+$(absolute "${words[1]}")}
 control=$(binary gryadkactl)
 node=$(binary gryadka)
 remote=${REMOTE_DIR:-gryadka}

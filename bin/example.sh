@@ -3,20 +3,17 @@
 # nodes p1 to p3, each with an acceptor and a proposer, and a stand-by acceptor
 # a4. Their data stays.
 #
+#   bin/example.sh [--redis]
+#
+# Examples:
+#
 #   bin/example.sh             acceptors in embedded stores
 #   bin/example.sh --redis     acceptors in Redis servers
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-case $# in
-  0) name=example ;;
-  1) [[ $1 == --redis ]] && name=example-redis || name= ;;
-  *) name= ;;
-esac
-if [[ -z $name ]]; then
-  echo "usage: bin/example.sh [--redis]" >&2
-  exit 2
-fi
+read_arguments 0 0 --redis -- "$@"
+name=example${given[--redis]:+-redis}
 control=$(binary gryadkactl)
 node=$(binary gryadka)
 

@@ -5,15 +5,17 @@
 #
 # They go to deployment/ACCEPTOR/redis.conf in the repository. The cluster file
 # is configs/gryadka-redis-cluster.json unless given.
+#
+# Examples:
+#
+#   bin/init-redis.sh a1
+#   bin/init-redis.sh a1 cluster.json
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-if (( $# < 1 || $# > 2 )); then
-  echo "usage: bin/init-redis.sh ACCEPTOR [CLUSTER.json]" >&2
-  exit 2
-fi
-acceptor=$1
-cluster=$(absolute "${2:-$root/configs/gryadka-redis-cluster.json}")
+read_arguments 1 2 -- "$@"
+acceptor=${words[0]}
+cluster=$(absolute "${words[1]:-$root/configs/gryadka-redis-cluster.json}")
 program=$(binary gryadkactl)
 
 cd "$root"

@@ -8,23 +8,22 @@
 #   rescan     every key is read anew, so that three acceptors hold it
 #   prepare    a4 promises; the prepare quorum goes from 2 to 3
 #   dump       shows the acceptors of every proposer
+#
+# Examples:
+#
+#   bin/node-control.sh dump
+#   bin/node-control.sh accept --redis
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-cluster=configs/example-cluster.json
-if [[ ${1:-} == --redis ]]; then
-  cluster=configs/example-redis-cluster.json
-  shift
-fi
-case ${1:-} in
+read_arguments 1 1 --redis -- "$@"
+cluster=configs/example${given[--redis]:+-redis}-cluster.json
+case ${words[0]} in
   accept) step=(add-accept "$cluster" all a4 3) ;;
   rescan) step=(rescan "$cluster") ;;
   prepare) step=(add-prepare "$cluster" all a4 3) ;;
   dump) step=(dump "$cluster") ;;
-  *)
-    echo "usage: bin/node-control.sh [--redis] accept|rescan|prepare|dump" >&2
-    exit 2
-    ;;
+  *) refuse "there is no step \"${words[0]}\"" ;;
 esac
 control=$(binary gryadkactl)
 

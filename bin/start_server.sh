@@ -7,15 +7,17 @@
 # CONFIG is the cluster file, configs/ten-nodes.json unless given. MATRIX is
 # uploaded where the cluster allows chaos; without it everything gets through.
 # Nodes that run already stay as they are. bin/stop_server.sh stops them.
+#
+# Examples:
+#
+#   bin/start_server.sh
+#   bin/start_server.sh configs/ten-acceptors.json
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-if (($# > 2)); then
-  echo "usage: bin/start_server.sh [CONFIG [MATRIX]]" >&2
-  exit 2
-fi
-config=$(absolute "${1:-$root/configs/ten-nodes.json}")
-matrix=${2:+$(absolute "$2")}
+read_arguments 0 2 -- "$@"
+config=$(absolute "${words[0]:-$root/configs/ten-nodes.json}")
+matrix=${words[1]:+$(absolute "${words[1]}")}
 control=$(binary gryadkactl)
 node=$(binary gryadka)
 
@@ -23,8 +25,8 @@ cd "$root"
 name=$(basename "$config" .json)
 deployment=deployment/$name
 run=$(run_directory "$config")
-mkdir -p "$run"
 files=$("$control" deploy "$config" --out "$deployment")
+mkdir -p "$run"
 for file in $files; do
   [[ $file == *.json ]] || continue
   one=$(basename "$file" .json)

@@ -4,18 +4,21 @@
 #   bin/stop_server.sh [CONFIG]
 #
 # CONFIG is the cluster file, configs/ten-nodes.json unless given.
+#
+# Examples:
+#
+#   bin/stop_server.sh
+#   bin/stop_server.sh configs/ten-acceptors.json
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-if (($# > 1)); then
-  echo "usage: bin/stop_server.sh [CONFIG]" >&2
-  exit 2
-fi
-config=$(absolute "${1:-$root/configs/ten-nodes.json}")
+read_arguments 0 1 -- "$@"
+config=$(absolute "${words[0]:-$root/configs/ten-nodes.json}")
 
 cd "$root"
 deployment=deployment/$(basename "$config" .json)
 run=$(run_directory "$config")
+[[ -e $config || -d $run ]] || refuse "$config: there is no such file"
 shopt -s nullglob
 stopping=()
 for pid in "$run"/*.pid; do

@@ -5,15 +5,15 @@
 #   bin/test.sh [CLUSTER.json] [options of perseus run]
 #
 # The cluster file is configs/gryadka-redis-cluster.json unless given.
+#
+# Examples:
+#
+#   bin/test.sh --duration 10s
+#   bin/test.sh configs/gryadka-cluster.json --format perseus
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-cluster=$root/configs/gryadka-redis-cluster.json
-if [[ ${1:-} == *.json ]]; then
-  cluster=$(absolute "$1")
-  shift
-fi
+help_if_asked "$@"
+read_load "$root/configs/gryadka-redis-cluster.json" "$@"
 program=$(binary perseus)
-
-cd "$root"
-exec "$program" run --cluster "$cluster" "$@"
+exec "$program" run --cluster "$cluster" "${rest[@]}"

@@ -35,6 +35,12 @@ pub enum DemoError {
     /// The deployment files could not be written.
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// Its directory cannot be used.
+    #[error(
+        "{ROOT} cannot be written here: {0}; run the demonstration in a directory that you may \
+         write"
+    )]
+    Directory(io::Error),
     /// A file or a process could not be made.
     #[error("{what}: {error}")]
     Io {
@@ -85,6 +91,7 @@ impl DemoError {
             DemoError::BasePort(_) | DemoError::InUse => crate::config::EXIT_BAD_CONFIG,
             DemoError::NodeEnded { status, .. } => status.code().unwrap_or(1),
             DemoError::Deploy(_)
+            | DemoError::Directory(_)
             | DemoError::Io { .. }
             | DemoError::NoSuccess
             | DemoError::Output(_)
@@ -127,14 +134,12 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), DemoE
 
 /// Keeps a second demonstration out of the directory, as long as it is held.
 fn lock(root: &Path) -> Result<File, DemoError> {
-    let path = root.join("lock");
-    let failed = |error| io_error(&path.display().to_string(), error);
-    fs::create_dir_all(root).map_err(failed)?;
-    let file = File::create(&path).map_err(failed)?;
+    fs::create_dir_all(root).map_err(DemoError::Directory)?;
+    let file = File::create(root.join("lock")).map_err(DemoError::Directory)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DemoError::InUse),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+        Err(TryLockError::Error(error)) => Err(DemoError::Directory(error)),
     }
 }
 

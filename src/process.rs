@@ -1,7 +1,8 @@
 //! What the programs have in common: arguments, the log, signals, exit codes.
 
+use std::env;
 use std::fmt::Display;
-use std::io::{copy, sink, stdin};
+use std::io::{self, Write, copy, sink, stdin, stdout};
 
 use structopt::StructOpt;
 use structopt::clap::ErrorKind;
@@ -25,10 +26,42 @@ pub fn start_log() {
 
 /// The program's arguments. Ends the process when they ask for help, or are bad.
 pub fn arguments<Arguments: StructOpt>() -> Arguments {
+    // clap would panic.
+    if let Some(bad) = env::args_os().skip(1).find(|argument| argument.to_str().is_none()) {
+        fail(EXIT_BAD_CONFIG, format!("error: the argument {bad:?} is not UTF-8; write it so"));
+    }
     Arguments::from_args_safe().unwrap_or_else(|error| match error.kind {
-        ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => error.exit(),
-        _ => fail(EXIT_BAD_CONFIG, error.message),
+        ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed => show(&error.message),
+        // It prints its version by itself, and does not say why it could not.
+        ErrorKind::Io => fail(1, "error: the output cannot be written"),
+        _ => fail(EXIT_BAD_CONFIG, with_whole_usage::<Arguments>(error.message)),
     })
+}
+
+/// Prints a text on standard output and ends the process.
+fn show(text: &str) -> ! {
+    let mut output = stdout();
+    match writeln!(output, "{text}").and_then(|()| output.flush()) {
+        // A reader that has left had what it wanted.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(1, format!("error: the output cannot be written: {error}"))
+        }
+        Ok(()) | Err(_) => std::process::exit(0),
+    }
+}
+
+/// clap's message with the usage that the help shows. Of its own, clap shows the
+/// options that were given as if they had to be.
+fn with_whole_usage<Arguments: StructOpt>(message: String) -> String {
+    const USAGE: &str = "USAGE:\n";
+    let Some((why, rest)) = message.split_once(USAGE) else { return message };
+    let (shown, more) = rest.split_once("\n\n").unwrap_or((rest, ""));
+    let words = shown.split_whitespace();
+    let command = words.take_while(|word| !word.starts_with(['<', '[', '-'])).chain(["--help"]);
+    let help = Arguments::from_iter_safe(command).err().map(|error| error.message);
+    let usage = help.as_deref().and_then(|help| help.split_once(USAGE));
+    let usage = usage.and_then(|(_, rest)| rest.split_once("\n\n")).map(|(usage, _)| usage);
+    format!("{why}{USAGE}{}\n\n{more}", usage.unwrap_or(shown))
 }
 
 /// Ends the process with a message on standard error.

@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use etcd::{Etcd, REFUSING_ADDRESS};
 use gryadka::client::{
-    ClientError, Conflict, ConflictReason, Connection, ErrorKind, Expected, MAX_ANSWER_BYTES, Node,
-    Retries, StatedOutcome, Written,
+    ClientError, Conflict, ConflictReason, Connection, Endpoint, ErrorKind, Expected,
+    MAX_ANSWER_BYTES, Node, Retries, StatedOutcome, Written,
 };
+use gryadka::control::{KeyCommand, Keys, Shape};
 use misbehaving::{Behaviour, Server};
-use support::{Cluster, Protocol};
+use support::{Cluster, Protocol, put};
 
 on_both_protocols! {
     operations_on_a_cluster
     any_text_is_a_key_and_a_value_of_a_cluster
+    bytes_come_back_as_they_are
     a_lost_answer_is_asked_for_elsewhere
 }
 
@@ -118,6 +120,28 @@ async fn any_text(url: &str) -> Result<(), ClientError> {
     let error = connection.get("dir").await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::BadBody(_)), "{error}");
     Ok(())
+}
+
+fn bytes_come_back_as_they_are(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 1);
+    let large = vec![0; 1 << 20];
+    actix::System::new().block_on(async {
+        let mut connection = Connection::new(&cluster.url(0), TIMEOUT);
+        for (key, value) in [("b", &b"\xff\0\x80"[..]), ("large", &large), ("empty", b"")] {
+            put(&format!("{}/{key}", cluster.url(0)), value);
+            let read = connection.get_value(key).await.unwrap();
+            assert!(read.is_some_and(|read| read == value), "{key}");
+        }
+        assert_eq!(connection.get_value("none").await, Ok(None));
+        put(&format!("{}/dir/k", cluster.url(0)), b"");
+        let error = connection.get_value("dir").await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::BadBody(_)), "{error}");
+        // As whoever only knows etcd does, which this one stands for.
+        let node = r#"{"node":{"value":"v","modifiedIndex":2,"createdIndex":1}}"#;
+        let server = Server::start(Behaviour::Answer(200, node.to_owned())).await;
+        let mut connection = Connection::new(server.url(), TIMEOUT);
+        assert_eq!(connection.get_value("k").await, Ok(Some("v".into())));
+    });
 }
 
 #[actix::test]
@@ -271,4 +295,51 @@ async fn answers_without_errors_keep_the_connection() {
         assert_eq!(done(connection.set("k", "v").await.unwrap()), node);
     }
     assert_eq!(server.connections(), 1);
+}
+
+#[test]
+fn the_time_of_a_command_on_a_key_is_a_bound() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    // The clock goes on when all wait for it.
+    let mut clock = tokio::runtime::Builder::new_current_thread();
+    clock.enable_all().start_paused(true);
+    let system = actix::System::with_tokio_rt(|| clock.build().unwrap());
+    system.block_on(async {
+        let key = || "k".to_owned();
+        for command in [
+            KeyCommand::Get(key()),
+            KeyCommand::Put(key(), key()),
+            KeyCommand::Swap(key(), key(), key()),
+            KeyCommand::Delete(key()),
+            KeyCommand::List { directory: key(), all: false },
+            KeyCommand::Increment(key()),
+        ] {
+            let mut servers = Vec::new();
+            for behaviour in [
+                Behaviour::NeverAnswer,
+                Behaviour::CloseInsteadOfAnswer,
+                Behaviour::Answer(504, r#"{"outcome":"unknown"}"#.to_owned()),
+                Behaviour::StopInsideAnswer,
+            ] {
+                servers.push(Server::start(behaviour).await);
+            }
+            // Whoever is asked first: alone, and with all others.
+            for first in 0..servers.len() {
+                servers.rotate_left(1);
+                for count in [1, servers.len()] {
+                    let endpoints = servers[..count].iter().map(|server| server.url().parse());
+                    let endpoints: Result<Vec<Endpoint>, _> = endpoints.collect();
+                    let began = tokio::time::Instant::now();
+                    let mut keys = Keys::new(&endpoints.unwrap(), PATIENCE, Shape::Simple);
+                    let done = keys.perform(command.clone()).await;
+                    let took = began.elapsed();
+                    assert!(done.is_err(), "{command:?}");
+                    assert!(
+                        took <= PATIENCE + PATIENCE / 10,
+                        "{command:?} {first} {count}: {took:?}"
+                    );
+                }
+            }
+        }
+    });
 }

@@ -1,4 +1,9 @@
-//! `gryadkactl deploy` and the scripts around it, as an operator runs them.
+//! `gryadkactl deploy` and the scripts around it, as an operator runs them, and what
+//! all programs say to wrong input.
+
+mod command_line;
+#[macro_use]
+mod support;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,6 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use gryadka::config::{Cluster, Deployment};
+use support::program;
 use tempfile::TempDir;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -202,22 +208,34 @@ fn repository() -> TempDir {
     ] {
         std::os::unix::fs::symlink(program, programs.join(name)).unwrap();
     }
+    fakes(&programs, "gryadka perseus");
+    dir
+}
+
+/// Puts programs that print how they were called into a directory.
+fn fakes(dir: &Path, names: &str) {
     // Written by another process: a file that this one has open for writing, or a
     // child that another test is just starting, could not be run.
-    let fakes = "for name in gryadka perseus; do
+    let write = "for name in $0; do
         printf '#!/bin/sh\\necho \"$@\"\\n' > $name && chmod +x $name; done";
-    let wrote = Command::new("sh").args(["-c", fakes]).current_dir(&programs).status();
+    let wrote = Command::new("sh").args(["-c", write, names]).current_dir(dir).status();
     assert!(wrote.unwrap().success());
-    dir
 }
 
 /// Runs a script from a directory of its own.
 fn script(repository: &Path, name: &str, args: &[&str]) -> Output {
+    script_with(repository, "../programs", name, args)
+}
+
+/// Runs a script with the programs of a directory.
+fn script_with(repository: &Path, programs: &str, name: &str, args: &[&str]) -> Output {
     let elsewhere = repository.join("elsewhere");
     fs::create_dir_all(&elsewhere).unwrap();
+    let path = format!("{}/fakes:{}", repository.display(), std::env::var("PATH").unwrap());
     Command::new(repository.join("bin").join(name))
         .args(args)
-        .env("GRYADKA_BIN", "../programs")
+        .env("GRYADKA_BIN", programs)
+        .env("PATH", path)
         .current_dir(elsewhere)
         .output()
         .unwrap()
@@ -241,7 +259,8 @@ fn scripts_run_from_any_directory() {
     let unknown = script(root, "init-redis.sh", &["a9"]);
     assert!(refusal(&unknown).contains("there is no node or acceptor \"a9\""));
     for name in ["init-redis.sh", "init-proposer.sh"] {
-        assert!(refusal(&script(root, name, &[])).starts_with("usage: "));
+        let expected = format!("usage: bin/{name} ");
+        assert!(refusal(&script(root, name, &[])).contains(&expected));
     }
 }
 
@@ -273,4 +292,89 @@ fn raftkvd_explains_its_command_line() {
         assert!(stdout(&script(root, name, &["--help"])).contains("EXAMPLES:\n    raftkvd\n"));
     }
     assert_eq!(files(&root.join("elsewhere")), [] as [PathBuf; 0], "nothing was started");
+}
+
+#[test]
+fn every_script_helps_and_refuses_what_it_does_not_know() {
+    let repository = repository();
+    let root = repository.path();
+    let programs = program("gryadka").parent().unwrap().to_str().unwrap().to_owned();
+    let run = |name: &str, args: &[&str]| script_with(root, &programs, name, args);
+    for path in files(&root.join("bin")) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // These two are read by the others.
+        if ["lib.sh", "packages.sh"].contains(&name) {
+            continue;
+        }
+        let help = stdout(&run(name, &["--help"]));
+        assert!(help.contains("Examples:") || help.contains("EXAMPLES:"), "{name}: {help}");
+        let words: &[&str] = match name {
+            // It builds what it runs, which then refuses it.
+            "bench" => continue,
+            "chaos-client.sh" => &["c.json", "kill", "--frob", "s0"],
+            "client.sh" => &["c.json", "get", "--frob", "k"],
+            "suite.sh" | "concurrent-suite.sh" => &["static", "--frob"],
+            "init-redis.sh" | "init-proposer.sh" | "node-control.sh" => &["dump", "--frob"],
+            _ => &["--frob"],
+        };
+        let message = refusal(&run(name, words));
+        assert!(message.contains("--frob"), "{name}: {message}");
+    }
+    assert_eq!(files(&root.join("elsewhere")), [] as [PathBuf; 0]);
+    assert_eq!(files(&root.join("deployment")), [] as [PathBuf; 0]);
+    for (name, args, expected) in [
+        ("suite.sh", &["c.json"][..], "static or dynamic"),
+        ("node-control.sh", &["jump"], "\"jump\""),
+        ("start_server.sh", &["a", "b", "c"], "\"c\" is too much"),
+        ("stop_server.sh", &["c.json"], "c.json: there is no such file"),
+        ("autoconfig_remote_servers.sh", &["--stop", "--dry-run"], "give one of them"),
+        ("campaign", &["jump"], "\"jump\""),
+        ("gryadka", &[], "no deployment file"),
+    ] {
+        let message = refusal(&run(name, args));
+        assert!(message.contains(expected), "{name}: {message}");
+        assert!(message.contains(&format!("usage: bin/{name}")), "{name}: {message}");
+    }
+}
+
+#[test]
+fn options_of_scripts_may_stand_anywhere() {
+    let repository = repository();
+    let root = repository.path();
+    fs::create_dir(root.join("fakes")).unwrap();
+    fakes(&root.join("fakes"), "gryadka perseus gryadkactl");
+    let given = format!("{}/elsewhere/c.json", root.display());
+    let redis = "acceptors dump configs/example-redis-cluster.json";
+    for (name, args, expected) in [
+        ("node-control.sh", &["dump", "--redis"][..], redis),
+        ("node-control.sh", &["--redis", "dump"], redis),
+        ("node-control.sh", &["dump"], "acceptors dump configs/example-cluster.json"),
+        (
+            "chaos-client.sh",
+            &["c", "edit", "0", "1", "5", "--delay"],
+            "chaos edit --delay -- c 0 1 5",
+        ),
+        ("chaos-client.sh", &["--process", "c", "kill", "0"], "chaos kill --process -- c 0"),
+        ("client.sh", &["c", "put", "k", "-5"], "put --cluster c -- k -5"),
+        ("client.sh", &["c", "put", "k", "--", "--help"], "put --cluster c -- k --help"),
+        (
+            "suite.sh",
+            &["--keys", "4", "c.json", "static"],
+            &format!("suite static {given} --keys 4"),
+        ),
+        ("test.sh", &["--keys", "4", "c.json"], &format!("run --cluster {given} --keys 4")),
+    ] {
+        let printed = stdout(&script_with(root, "../fakes", name, args));
+        assert_eq!(printed, format!("{expected}\n"), "{name} {args:?}");
+    }
+    // What would connect says so.
+    let connects = "printf '#!/bin/sh\\ntouch connected\\nexit 1\\n' > ssh && chmod +x ssh";
+    let wrote = Command::new("sh").args(["-c", connects]).current_dir(root.join("fakes")).status();
+    assert!(wrote.unwrap().success());
+    let args = ["../configs/raft-cluster.json", "--dry-run"];
+    let plan = stdout(&script(root, "autoconfig_remote_servers.sh", &args));
+    assert!(plan.contains("r1: 127.0.0.1: copy ") && plan.contains("then wait"), "{plan}");
+    assert!(!root.join("connected").exists(), "it only tells what it would do");
+    script(root, "autoconfig_remote_servers.sh", &args[..1]);
+    assert!(root.join("connected").exists(), "the other way it does it");
 }

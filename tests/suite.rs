@@ -189,6 +189,8 @@ enum Behaviour {
     OldValues,
     /// A put is taken, and the connection closed.
     SilentPuts,
+    /// The connection is closed instead of an answer to a get of a key that was written.
+    NoGets,
 }
 
 /// A node that misbehaves, and its cluster file.
@@ -250,7 +252,8 @@ fn answer(
     let node = |value: &str, index| json!({ "value": value, "createdIndex": index, "modifiedIndex": index });
     let (status, body) = match (method.as_str(), behaviour) {
         ("PUT", Behaviour::SilentPuts) => return None,
-        ("PUT", Behaviour::OldValues) => {
+        ("GET", Behaviour::NoGets) if !values.is_empty() => return None,
+        ("PUT", Behaviour::OldValues | Behaviour::NoGets) => {
             let before = values.len() - 1;
             let before = (before > 0).then(|| node(&values[before - 1], before));
             (200, json!({ "node": node(values.last()?, values.len()), "prevNode": before }))
@@ -315,15 +318,28 @@ fn a_put_of_unknown_outcome_is_counted_and_not_sent_again() {
 }
 
 #[test]
-fn nodes_that_are_not_there_are_connection_errors() {
+fn nodes_that_are_not_there_end_the_suite_and_nothing_is_judged() {
     let dir = alone_at(&format!("{}:1", own_address()));
     let mut suite = perseus();
-    suite.arg("static").arg(dir.path().join("cluster.json")).args(["--requests", "1"]);
+    suite.arg("static").arg(dir.path().join("cluster.json"));
+    // So many that nobody would wait for their end.
+    let output = suite.args(["--clients", "50", "--requests", "1000"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    let expected = ["no node answers, so nothing is checked", "cannot connect"];
+    assert!(expected.iter().all(|part| errors(&output).contains(part)), "{}", errors(&output));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("# static") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn nodes_that_go_in_its_middle_end_the_suite_too() {
+    let fake = Fake::start(Behaviour::NoGets);
+    let mut suite = perseus();
+    suite.arg("static").arg(fake.file()).args(["--type", "get", "--requests", "10000"]);
     let output = suite.output().unwrap();
-    let report = report(&output);
-    assert_eq!((&*report["put_connection_error_cnt"], output.status.code()), ("1", Some(1)));
-    assert_eq!(report["get_connection_error_cnt"], "1");
-    assert!(errors(&output).contains("cannot connect"), "{}", errors(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    assert!(errors(&output).contains("no node answers"), "{}", errors(&output));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("linearizable"));
 }
 
 #[test]
@@ -362,12 +378,14 @@ fn bad_arguments_are_named_with_a_remedy() {
 #[test]
 fn the_scripts_say_how_they_are_used() {
     let checkout = checkout();
-    for script in ["suite.sh", "concurrent-suite.sh"] {
+    for name in ["suite.sh", "concurrent-suite.sh"] {
         for arguments in [&[][..], &["wild"]] {
-            let mut script = Command::new(checkout.path().join("bin").join(script));
+            let mut script = Command::new(checkout.path().join("bin").join(name));
             let output = script.args(arguments).output().unwrap();
             assert_eq!(output.status.code(), Some(2));
-            assert!(errors(&output).starts_with("usage: bin/"), "{}", errors(&output));
+            let told = errors(&output);
+            let expected = ["static or dynamic", &format!("usage: bin/{name} ")];
+            assert!(expected.iter().all(|part| told.contains(part)), "{told}");
         }
     }
     let mut script = Command::new(checkout.path().join("bin/concurrent-suite.sh"));

@@ -39,7 +39,7 @@ EXIT CODES:
 )]
 struct Arguments {
     /// Which member this is, from 1; 1 unless given
-    #[structopt(long, value_name = "ID")]
+    #[structopt(long, value_name = "ID", parse(try_from_str = raftkv::parse_id))]
     id: Option<u64>,
     /// Where the members listen to each other, separated by commas: the first
     /// is member 1 and so on, or each is written ID=URL. This member listens at
@@ -49,10 +49,10 @@ struct Arguments {
     cluster: Option<String>,
     /// The IP address that clients are served at, 0.0.0.0 for every interface;
     /// 127.0.0.1 unless given
-    #[structopt(long, value_name = "IP")]
+    #[structopt(long, value_name = "IP", parse(try_from_str = raftkv::parse_host))]
     host: Option<IpAddr>,
     /// The port that clients are served at; 9121 unless given
-    #[structopt(long, value_name = "PORT")]
+    #[structopt(long, value_name = "PORT", parse(try_from_str = raftkv::parse_port))]
     port: Option<NonZeroU16>,
     /// Joins a running cluster that has added this member or is about to,
     /// instead of founding one

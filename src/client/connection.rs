@@ -29,6 +29,8 @@ pub struct Connection {
     /// Which of them is asked.
     current: usize,
     request_timeout: Duration,
+    /// When all requests are over.
+    deadline: Option<Instant>,
     client: awc::Client,
     retries: Option<Retries>,
     numbering: Numbering,
@@ -83,6 +85,7 @@ impl Connection {
             urls: vec![url.to_owned()],
             current: 0,
             request_timeout,
+            deadline: None,
             client: new_client(request_timeout),
             retries: Some(Retries::default()),
             numbering: Numbering::new(),
@@ -103,13 +106,33 @@ impl Connection {
         self
     }
 
+    /// Asks for nothing any more after this time, whatever a request or the retries
+    /// may take otherwise.
+    pub fn with_deadline(mut self, deadline: Instant) -> Connection {
+        self.deadline = Some(deadline);
+        self
+    }
+
     /// Reads a key; `None` when it is absent. The read is linearizable
     /// (`quorum=true`).
     pub async fn get(&mut self, key: &str) -> Result<Option<Node>, ClientError> {
         let path = format!("{}?quorum=true", path(key));
-        let (status, body) = self.exchange(&Request::of(Method::GET, path)).await?;
-        let answer = Answer { status, body: &body };
-        answer.read().map_err(|kind| self.error(&Method::GET, kind))
+        let response = self.exchange(&Request::of(Method::GET, path)).await?;
+        response.answer().read().map_err(|kind| self.error(&Method::GET, kind))
+    }
+
+    /// Reads the value of a key byte for byte; `None` when it is absent. The read is
+    /// linearizable. JSON has no bytes, and a server that answers in JSON alone, as
+    /// etcd does, has put U+FFFD in the place of what is not UTF-8.
+    pub async fn get_value(&mut self, key: &str) -> Result<Option<Bytes>, ClientError> {
+        let path = format!("{}?quorum=true", path(key));
+        let request = Request { wants_bytes: true, ..Request::of(Method::GET, path) };
+        let response = self.exchange(&request).await?;
+        if response.status == 200 && response.is_bytes {
+            return Ok(Some(response.body));
+        }
+        let node = response.answer().read().map_err(|kind| self.error(&Method::GET, kind))?;
+        Ok(node.map(|node| node.value.into()))
     }
 
     /// Writes the value if the key is absent.
@@ -126,9 +149,8 @@ impl Connection {
     /// whatever [`Retries`] say.
     pub async fn replace(&mut self, key: &str, value: &str) -> Result<Replaced, ClientError> {
         let request = put(key, value, Vec::new());
-        let (status, body) = self.exchange(&request).await?;
-        let answer = Answer { status, body: &body };
-        answer.replaced().map_err(|kind| self.error(&request.method, kind))
+        let response = self.exchange(&request).await?;
+        response.answer().replaced().map_err(|kind| self.error(&request.method, kind))
     }
 
     /// Writes the value if the key is as expected.
@@ -166,8 +188,8 @@ impl Connection {
         let mut unknown: Option<ClientError> = None;
         for tried in 0..retries.tries.max(1) {
             if unknown.is_some() {
-                tokio::time::sleep(Retries::pause(tried)).await;
-                if began.elapsed() >= retries.within {
+                tokio::time::sleep(Retries::pause(tried).min(self.time_left())).await;
+                if began.elapsed() >= retries.within || self.time_left().is_zero() {
                     break;
                 }
                 match self.heeds_names().await {
@@ -192,9 +214,8 @@ impl Connection {
     }
 
     async fn try_to(&mut self, request: &Request) -> Result<Written, ClientError> {
-        let (status, body) = self.exchange(request).await?;
-        let answer = Answer { status, body: &body };
-        answer.written().map_err(|kind| self.error(&request.method, kind))
+        let response = self.exchange(request).await?;
+        response.answer().written().map_err(|kind| self.error(&request.method, kind))
     }
 
     /// Whether the nodes heed the names of requests: those of gryadka do.
@@ -202,19 +223,35 @@ impl Connection {
     async fn heeds_names(&mut self) -> Option<bool> {
         if self.heeds_names.is_none() {
             let version = Request::of(Method::GET, "/version".to_owned());
-            let (status, body) = self.exchange(&version).await.ok()?;
-            let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-            self.heeds_names = Some(status == 200 && body.get("gryadka").is_some());
+            let answer = self.exchange(&version).await.ok()?;
+            let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            self.heeds_names = Some(answer.status == 200 && body.get("gryadka").is_some());
         }
         self.heeds_names
     }
 
+    fn time_left(&self) -> Duration {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        self.deadline.map_or(Duration::MAX, left)
+    }
+
     /// Sends one request and reads the whole answer, in time.
-    async fn exchange(&mut self, request: &Request) -> Result<(u16, Bytes), ClientError> {
+    async fn exchange(&mut self, request: &Request) -> Result<Response, ClientError> {
+        let patience = self.request_timeout.min(self.time_left());
+        if patience.is_zero() {
+            let kind = ErrorKind::Connect("there is no time left".to_owned());
+            return Err(self.error(&request.method, kind));
+        }
+        if patience < self.request_timeout {
+            self.client = new_client(patience);
+        }
         let url = format!("{}{}", self.urls[self.current], request.path);
         let mut sending = self.client.request(request.method.clone(), url);
         if let Some(name) = &request.name {
             sending = sending.insert_header((NAME_HEADER, name.as_str()));
+        }
+        if request.wants_bytes {
+            sending = sending.insert_header((header::ACCEPT, BYTES));
         }
         let answer = async {
             let sent = match &request.form {
@@ -228,11 +265,13 @@ impl Connection {
             if announced_length(response.headers()).is_some_and(|length| length > body.len()) {
                 return Err(ErrorKind::Closed("inside the answer".to_owned()));
             }
-            Ok((response.status().as_u16(), body))
+            let content_type = response.headers().get(header::CONTENT_TYPE);
+            let is_bytes = content_type.is_some_and(|content_type| content_type == BYTES);
+            Ok(Response { status: response.status().as_u16(), body, is_bytes })
         };
-        let answer = match tokio::time::timeout(self.request_timeout, answer).await {
+        let answer = match tokio::time::timeout(patience, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(ErrorKind::Timeout(self.request_timeout)),
+            Err(_) => Err(ErrorKind::Timeout(Duration::from_millis(patience.as_millis() as u64))),
         };
         answer.map_err(|kind| self.error(&request.method, kind))
     }
@@ -256,12 +295,31 @@ struct Request {
     form: Option<String>,
     /// The same in every try.
     name: Option<String>,
+    /// Whether a value alone is wanted instead of JSON.
+    wants_bytes: bool,
+}
+
+/// The media type of a value alone.
+const BYTES: &str = "application/octet-stream";
+
+/// What a node answers.
+struct Response {
+    status: u16,
+    body: Bytes,
+    /// Whether the body is a value alone.
+    is_bytes: bool,
+}
+
+impl Response {
+    fn answer(&self) -> Answer<'_> {
+        Answer { status: self.status, body: &self.body }
+    }
 }
 
 impl Request {
     /// One without a body and without a name.
     fn of(method: Method, path: String) -> Self {
-        Request { method, path, form: None, name: None }
+        Request { method, path, form: None, name: None, wants_bytes: false }
     }
 }
 

@@ -28,10 +28,27 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
     Ok(text)
 }
 
+/// What programs for texts put in front, and JSON does not have (RFC 8259, section
+/// 8.1).
+const BYTE_ORDER_MARKS: [(&[u8], &str); 3] =
+    [(b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")];
+
+/// Refuses what is no plain UTF-8 text at its beginning.
+fn check_beginning(text: &[u8]) -> Result<(), Problem> {
+    match BYTE_ORDER_MARKS.iter().find(|(mark, _)| text.starts_with(mark)) {
+        None => Ok(()),
+        Some((_, encoding)) => {
+            let why = format!("begins with a byte order mark of {encoding}");
+            Err(Problem::at("", format!("{why}; save it as UTF-8 without one")))
+        }
+    }
+}
+
 /// The first pass: the document is JSON and no object in it has a key twice
 /// (serde's maps would silently keep the last). Gives the keys of the outermost
 /// object, none when the document is something else.
 pub(super) fn top_level_keys(text: &[u8]) -> Result<BTreeSet<String>, Problem> {
+    check_beginning(text)?;
     parse::<Shape>(text).map(|shape| shape.0)
 }
 
@@ -160,7 +177,7 @@ mod tests {
             ("{\n  \"a\" 1\n}", "line 2, column 7: not JSON: expected `:`"),
             ("", "line 1, column 0: not JSON: EOF while parsing a value"),
             ("{} x", "line 1, column 4: not JSON: trailing characters"),
-            ("\u{feff}{}", "line 1, column 1: not JSON: expected value"),
+            ("\u{feff}{}", "begins with a byte order mark of UTF-8; save it as UTF-8 without one"),
         ] {
             assert_eq!(shape_error(text), expected, "{text:?}");
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use super::address::{BadUrl, HttpUrl};
@@ -12,6 +13,23 @@ use crate::raft::ReplicaId;
 
 /// The cluster that all members belong to.
 const CLUSTER: &str = "raftkv";
+
+/// `--id` from its text. The error says what is wrong, as with the other two.
+pub fn parse_id(text: &str) -> Result<ReplicaId, String> {
+    parse_replica_id(text)
+}
+
+/// `--host` from its text.
+pub fn parse_host(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| {
+        format!("\"{text}\" is not an IP address; write 127.0.0.1, or 0.0.0.0 for every interface")
+    })
+}
+
+/// `--port` from its text.
+pub fn parse_port(text: &str) -> Result<NonZeroU16, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not a port; use 1 to 65535"))
+}
 
 /// What the command line says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::ControlError;
-use super::operate::say;
+use super::output::say;
 use crate::client::{Operator, OperatorError};
 use crate::config::Cluster;
 use crate::transport::{BadMatrix, ConnectionMatrix, Delay, MatrixNode, Probability, Square};

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::operate::{at, is_unknown_place, say};
+use super::operate::{at, is_unknown_place};
+use super::output::say;
 use super::plan::{Lists, listed};
 use super::survey::Survey;
 use super::{Control, ControlError};

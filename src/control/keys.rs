@@ -1,19 +1,24 @@
 //! Keys, as a person asks for them: at whichever node answers, again until the
 //! outcome is known, and told as what it is when it stays unknown.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::dump::{aligned, row};
-use super::operate::say;
-use crate::client::{ClientError, Connection, Endpoint, Expected, Node, Operator, Written};
+use super::output::{print, say};
+use crate::client::{
+    ClientError, Connection, Endpoint, Expected, Node, Operator, OperatorError, Retries, Written,
+};
 
 /// How an answer is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
-    /// The value, and nothing else.
+    /// The value, and the end of the line if it is a text.
     Simple,
+    /// The value, and nothing else.
+    Raw,
     /// An object of JSON.
     Json,
     /// A table with its indices.
@@ -26,10 +31,11 @@ impl std::str::FromStr for Shape {
     fn from_str(text: &str) -> Result<Shape, String> {
         match text {
             "simple" => Ok(Shape::Simple),
+            "raw" => Ok(Shape::Raw),
             "json" => Ok(Shape::Json),
             "table" => Ok(Shape::Table),
             unknown => {
-                Err(format!("there is no format \"{unknown}\"; choose simple, json or table"))
+                Err(format!("there is no format \"{unknown}\"; choose simple, raw, json or table"))
             }
         }
     }
@@ -41,6 +47,9 @@ pub enum KeyError {
     /// No node did it; nothing was changed.
     #[error("failed, and nothing was changed: {0}")]
     Failed(String),
+    /// No node tells it.
+    #[error("{0}")]
+    Silent(String),
     /// It makes no sense.
     #[error("{0}")]
     Arguments(String),
@@ -59,7 +68,7 @@ impl KeyError {
     /// The status that the program ends with.
     pub fn exit_status(&self) -> i32 {
         match self {
-            KeyError::Failed(_) => 1,
+            KeyError::Failed(_) | KeyError::Silent(_) => 1,
             KeyError::Arguments(_) => 2,
             KeyError::Absent(_) => 3,
             KeyError::Unexpected(_) => 4,
@@ -79,8 +88,13 @@ pub enum KeyCommand {
     Swap(String, String, String),
     /// A key is to be no more.
     Delete(String),
-    /// All keys that begin so, to the next slash.
-    List(String),
+    /// The keys in a directory and in those in it.
+    List {
+        /// Its name; empty for all keys.
+        directory: String,
+        /// Also those that are hidden.
+        all: bool,
+    },
     /// A key that holds a number is to hold the next one; an absent one, 1.
     Increment(String),
 }
@@ -89,29 +103,39 @@ pub enum KeyCommand {
 pub struct Keys {
     connection: Connection,
     urls: Vec<String>,
-    patience: Duration,
+    deadline: Instant,
     shape: Shape,
 }
 
 impl Keys {
     const RETRY_AFTER: Duration = Duration::from_millis(100);
+    /// How long a node may take to answer while others could be asked.
+    const NODE_PATIENCE: Duration = Duration::from_secs(4);
 
-    /// The keys that these nodes serve; at least one. It belongs to an actix
-    /// system.
+    /// The keys that these nodes serve; at least one. After `patience` from now it is
+    /// tried no more. It belongs to an actix system.
     pub fn new(endpoints: &[Endpoint], patience: Duration, shape: Shape) -> Keys {
         let urls: Vec<String> = endpoints.iter().map(|each| each.url().to_owned()).collect();
-        let connection = Connection::new(&urls[0], patience.min(Duration::from_secs(4)));
+        let deadline = Instant::now() + patience;
+        let connection = Connection::new(&urls[0], patience.min(Self::NODE_PATIENCE))
+            .with_retries(Some(Retries { tries: u32::MAX, within: patience }))
+            .with_deadline(deadline);
         let connection =
             urls[1..].iter().fold(connection, |connection, url| connection.with_other(url));
-        Keys { connection, urls, patience, shape }
+        Keys { connection, urls, deadline, shape }
+    }
+
+    fn time_left(&self) -> Duration {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        // Part of messages.
+        Duration::from_millis(left.as_millis() as u64)
     }
 
     /// Does it, and prints the answer.
     pub async fn perform(&mut self, command: KeyCommand) -> Result<(), KeyError> {
-        let began = Instant::now();
         loop {
             match self.try_to(&command).await {
-                Err(Trial::Again(_)) if began.elapsed() < self.patience => {
+                Err(Trial::Again(_)) if self.time_left() > Self::RETRY_AFTER => {
                     tokio::time::sleep(Self::RETRY_AFTER).await;
                 }
                 Err(Trial::Again(why)) => return Err(KeyError::Failed(why)),
@@ -124,6 +148,10 @@ impl Keys {
     async fn try_to(&mut self, command: &KeyCommand) -> Result<(), Trial> {
         let connection = &mut self.connection;
         match command {
+            KeyCommand::Get(key) if matches!(self.shape, Shape::Simple | Shape::Raw) => {
+                let value = connection.get_value(key).await?;
+                self.show_value(&value.ok_or_else(|| KeyError::Absent(key.clone()))?);
+            }
             KeyCommand::Get(key) => {
                 let node = connection.get(key).await?;
                 self.show(key, &node.ok_or_else(|| KeyError::Absent(key.clone()))?, true);
@@ -141,7 +169,7 @@ impl Keys {
                 let node = done(key, connection.delete(key).await?)?;
                 self.show(key, &node, false);
             }
-            KeyCommand::List(prefix) => self.list(prefix).await?,
+            KeyCommand::List { directory, all } => self.list(directory, *all).await?,
             KeyCommand::Increment(key) => self.increment(key).await?,
         }
         Ok(())
@@ -168,24 +196,28 @@ impl Keys {
         }
     }
 
-    async fn list(&self, prefix: &str) -> Result<(), Trial> {
+    async fn list(&self, directory: &str, all: bool) -> Result<(), Trial> {
         let path = format!(
-            "/v2/keys/{}?recursive=true&sorted=true&quorum=true",
-            percent_encoding::utf8_percent_encode(prefix, percent_encoding::NON_ALPHANUMERIC)
+            "/v2/keys/{}?recursive=true&sorted=true&quorum=true&dir=true&hidden={all}",
+            percent_encoding::utf8_percent_encode(directory, percent_encoding::NON_ALPHANUMERIC)
                 .to_string()
                 .replace("%2F", "/")
         );
         let mut last = String::new();
         for url in &self.urls {
-            match Operator::new(url).get(&path, self.patience).await {
+            let patience = self.time_left().min(Self::NODE_PATIENCE);
+            match Operator::new(url).get(&path, patience).await {
                 Ok(answer) => {
                     let mut leaves = Vec::new();
                     collect(&answer["node"], &mut leaves);
                     self.show_all(&leaves);
                     return Ok(());
                 }
-                Err(crate::client::OperatorError::Refused { status: 404, .. }) => {
-                    return Err(KeyError::Absent(prefix.to_owned()).into());
+                Err(OperatorError::Refused { status: 404, .. }) => {
+                    return Err(KeyError::Absent(directory.to_owned()).into());
+                }
+                Err(error @ OperatorError::Refused { status: 400..429, .. }) => {
+                    return Err(KeyError::Arguments(error.to_string()).into());
                 }
                 Err(error) => last = error.to_string(),
             }
@@ -193,18 +225,25 @@ impl Keys {
         Err(Trial::Again(last))
     }
 
+    fn show_value(&self, value: &[u8]) {
+        match std::str::from_utf8(value) {
+            Ok(text) if self.shape == Shape::Simple && is_readable(text) => say(text),
+            Ok(_) | Err(_) => print(value),
+        }
+    }
+
     /// `asks_for_value`: whether the value is what was asked for.
     fn show(&self, key: &str, node: &Node, asks_for_value: bool) {
         match self.shape {
-            Shape::Simple if asks_for_value => say(&node.value),
-            Shape::Simple => say("OK"),
+            Shape::Simple | Shape::Raw if asks_for_value => say(&node.value),
+            Shape::Simple | Shape::Raw => say("OK"),
             Shape::Json | Shape::Table => self.show_all(&[(key.to_owned(), node.clone())]),
         }
     }
 
     fn show_all(&self, nodes: &[(String, Node)]) {
         match self.shape {
-            Shape::Simple => nodes.iter().for_each(|(key, _)| say(key)),
+            Shape::Simple | Shape::Raw => nodes.iter().for_each(|(key, _)| say(key)),
             Shape::Json => nodes.iter().for_each(|(key, node)| {
                 let shown = json!({
                     "key": key,
@@ -224,6 +263,11 @@ impl Keys {
             }
         }
     }
+}
+
+/// Whether a value is for people, who want a line of it.
+fn is_readable(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() && !"\t\n\r".contains(c))
 }
 
 /// The leaves of a tree of the v2 API.

@@ -1,10 +1,10 @@
 //! Makes steps, and whole operations of them.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::output::say;
 use super::plan::{self, Lists, Next, Operation, Step, listed};
 use super::rescan::Pace;
 use super::single::{SingleStep, describe};
@@ -342,9 +342,4 @@ fn settled(lists: &Lists) -> String {
 pub(super) fn shown(lists: &Lists) -> String {
     let quorum = |quorum: &Quorum| format!("{} of {}", quorum.size, listed(&quorum.acceptors));
     format!("accept {}, prepare {}", quorum(&lists.accept), quorum(&lists.prepare))
-}
-
-/// A line for the operator. One who no longer reads must not stop a step.
-pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
 }

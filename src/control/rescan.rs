@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
-use super::operate::say;
+use super::output::say;
 use super::plan::{Lists, Step};
 use super::survey::Survey;
 use super::{Control, ControlError};

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::ControlError;
 use super::dump::{Format, aligned, row};
-use super::operate::say;
+use super::output::say;
 use crate::client::Operator;
 use crate::config::{Cluster, Deployment};
 

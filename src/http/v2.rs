@@ -5,15 +5,19 @@
 //! key, and `X-Etcd-Index` is that of the answered key. Directories are implicit: one
 //! is there while a key lies in it. TTLs, watches, in-order keys (POST) and
 //! explicit directories are refused, never silently ignored.
+//!
+//! Beyond etcd's: a read that accepts `application/octet-stream` is answered with the
+//! value alone, byte for byte; `dir=true` asks for the directory where a key has the
+//! same name; `hidden=true` lists the hidden keys too.
 
 use actix_web::http::Method;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::body::{self, MAX_FORM_BYTES};
 use super::form::Form;
 use super::idempotency::request_id;
-use super::v2_answer::{Answerer, EtcdError, Listing};
+use super::v2_answer::{Answerer, BYTES, EtcdError, Listing, MAX_LISTING_DEPTH};
 use super::{ApiError, ClientState};
 use crate::kv::{Command, Compare, Consistency, Key, Submission, Verdict};
 
@@ -45,7 +49,8 @@ async fn handle(
     let form = read_form(request, payload).await?;
     let parameters = Parameters::parse(&form, method)?;
     if *method == Method::GET || *method == Method::HEAD {
-        return get(state, answerer, &name, &parameters).await;
+        let wants_bytes = request.headers().get(ACCEPT).is_some_and(|media| media == BYTES);
+        return get(state, answerer, &name, &parameters, wants_bytes).await;
     }
     if name.is_empty() {
         return Err(EtcdError::RootIsReadOnly);
@@ -69,22 +74,28 @@ async fn get(
     answerer: &Answerer,
     name: &str,
     parameters: &Parameters,
+    wants_bytes: bool,
 ) -> Result<HttpResponse, EtcdError> {
     let service = &state.service;
     let consistency = parameters.consistency(state.v2_reads);
     let prefix = if name.is_empty() { String::new() } else { format!("{name}/") };
-    if !name.is_empty() {
+    let has_any =
+        async || service.has_any(prefix.clone(), consistency).await.map_err(ApiError::from);
+    if !(name.is_empty() || parameters.dir && has_any().await?) {
         let key = Key::try_from(name).map_err(ApiError::from)?;
         let found = service.get(key, consistency).await.map_err(ApiError::from)?;
         if found.outcome.verdict == Verdict::Done {
-            return Ok(answerer.found(name, &found)?);
+            return Ok(match wants_bytes {
+                true => answerer.value(&found)?,
+                false => answerer.found(name, &found)?,
+            });
         }
-        if !service.has_any(prefix.clone(), consistency).await.map_err(ApiError::from)? {
+        if !has_any().await? {
             return Err(EtcdError::precondition(name, &Command::Get, &found));
         }
     }
-    let (name, is_recursive) = (name.to_owned(), parameters.recursive);
-    let render = move |listed| Listing::new(&name, &listed, is_recursive);
+    let (name, depth, hidden) = (name.to_owned(), parameters.depth(), parameters.hidden);
+    let render = move |listed| Listing::new(&name, &listed, depth, hidden);
     let listing = service.list(prefix, consistency, render).await.map_err(ApiError::from)?;
     Ok(answerer.listing(listing)?)
 }
@@ -123,6 +134,8 @@ struct Parameters {
     compare: Compare,
     prev_exist: Option<bool>,
     recursive: bool,
+    dir: bool,
+    hidden: bool,
     no_value_on_success: bool,
     quorum: Option<bool>,
     consistency: Option<Consistency>,
@@ -138,6 +151,7 @@ impl Parameters {
         flag(form, "sorted")?;
         let wait = flag(form, "wait")?.unwrap_or(false);
         let dir = flag(form, "dir")?.unwrap_or(false);
+        let hidden = flag(form, "hidden")?.unwrap_or(false);
         let quorum = flag(form, "quorum")?;
         let stream = flag(form, "stream")?.unwrap_or(false);
         if wait && *method != Method::GET {
@@ -171,7 +185,21 @@ impl Parameters {
             }
         }
         let compare = Compare { value, index };
-        Ok(Parameters { compare, prev_exist, recursive, no_value_on_success, quorum, consistency })
+        Ok(Parameters {
+            compare,
+            prev_exist,
+            recursive,
+            dir,
+            hidden,
+            no_value_on_success,
+            quorum,
+            consistency,
+        })
+    }
+
+    /// How many levels of a directory are listed.
+    fn depth(&self) -> usize {
+        if self.recursive { MAX_LISTING_DEPTH } else { 1 }
     }
 
     /// What the read promises: the stronger of what `quorum` and `consistency`

@@ -18,7 +18,10 @@ pub const CLUSTER_HEADER: &str = "X-Etcd-Cluster-Id";
 
 /// How deep a recursive listing goes; deeper directories show without their
 /// keys.
-const MAX_LISTING_DEPTH: usize = 64;
+pub const MAX_LISTING_DEPTH: usize = 64;
+
+/// The media type of a value alone.
+pub const BYTES: &str = "application/octet-stream";
 
 #[derive(Serialize)]
 struct Event {
@@ -141,16 +144,15 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// In key order. Names that begin with an underscore are hidden, as in
-    /// etcd.
-    pub fn new(name: &str, listed: &Listed, is_recursive: bool) -> Self {
+    /// In key order, of so many levels. Names that begin with an underscore are
+    /// hidden, as in etcd, unless they are asked for.
+    pub fn new(name: &str, listed: &Listed, depth: usize, hidden: bool) -> Self {
         let records = &listed.records;
         let prefix_bytes = if name.is_empty() { 0 } else { name.len() + 1 };
         let entries: Vec<_> =
             records.iter().map(|(key, record)| (&key.as_str()[prefix_bytes..], record)).collect();
-        let depth = if is_recursive { MAX_LISTING_DEPTH } else { 1 };
         let began = first_index(&entries);
-        let node = Node::directory(name, began, children(name, &entries, depth));
+        let node = Node::directory(name, began, children(name, &entries, depth, hidden));
         let event = Event { action: "get", node: Some(node), prev_node: None };
         Listing { text: line(&event), indices: listed.into() }
     }
@@ -225,6 +227,13 @@ impl Answerer {
         let node = Some(Node::leaf(name, &answer.outcome.after));
         let event = Event { action: "get", node, prev_node: None };
         self.text_of_read(answer.into(), line(&event))
+    }
+
+    /// The answer to a read that found the key and asks for its value alone.
+    pub fn value(&self, answer: &Answer) -> Result<HttpResponse, ApiError> {
+        let body = Sending::new(answer.outcome.after.value.clone().unwrap_or_default())?;
+        let mut head = self.head(HttpResponse::Ok(), answer.into());
+        Ok(head.content_type(BYTES).body(body))
     }
 
     /// The answer to a read that found a directory.
@@ -309,14 +318,15 @@ fn first_index(entries: &[Entry]) -> u64 {
 }
 
 /// The nodes of a directory from the entries below it; `depth` counts this
-/// level and those below.
-fn children(parent: &str, entries: &[Entry], depth: usize) -> Vec<Node> {
+/// level and those below, `hidden` says whether hidden ones are among them.
+fn children(parent: &str, entries: &[Entry], depth: usize, hidden: bool) -> Vec<Node> {
     if depth == 0 {
         return Vec::new();
     }
     let mut leaves: BTreeMap<&str, &Record> = BTreeMap::new();
     let mut directories: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
-    for (path, record) in entries.iter().filter(|(path, _)| !path.starts_with('_')) {
+    let is_shown = |(path, _): &&Entry| hidden || !path.starts_with('_');
+    for (path, record) in entries.iter().filter(is_shown) {
         match path.split_once('/') {
             None => {
                 leaves.insert(path, record);
@@ -331,7 +341,7 @@ fn children(parent: &str, entries: &[Entry], depth: usize) -> Vec<Node> {
         leaves.iter().map(|(name, record)| Node::leaf(&full(name), record)).collect();
     nodes.extend(directories.iter().map(|(name, below)| {
         let name = full(name);
-        Node::directory(&name, first_index(below), children(&name, below, depth - 1))
+        Node::directory(&name, first_index(below), children(&name, below, depth - 1, hidden))
     }));
     nodes.sort_by(|a, b| a.key.cmp(&b.key));
     nodes
@@ -356,11 +366,14 @@ mod tests {
         let records: Vec<_> = records.map(|(key, index)| (key, record(index))).into();
         let entries: Vec<_> = records.iter().map(|(key, record)| (*key, record)).collect();
         let keys = |nodes: &[Node]| nodes.iter().map(|n| n.key.clone()).collect::<Vec<_>>();
-        let flat = children("x", &entries, 1);
+        let flat = children("x", &entries, 1, false);
         assert_eq!(keys(&flat), ["/x/a", "/x/b", "/x/b!"]);
         assert!(flat[1].dir && flat[1].nodes.is_empty() && flat[1].created_index == 2);
-        let deep = children("x", &entries, MAX_LISTING_DEPTH);
+        let deep = children("x", &entries, MAX_LISTING_DEPTH, false);
         assert_eq!(keys(&deep[1].nodes), ["/x/b/c", "/x/b/d"]);
         assert_eq!(keys(&deep[1].nodes[1].nodes), ["/x/b/d/e"]);
+        let all = children("x", &entries, MAX_LISTING_DEPTH, true);
+        assert_eq!(keys(&all), ["/x/_h", "/x/a", "/x/b", "/x/b!"]);
+        assert_eq!(keys(&all[2].nodes), ["/x/b/_h", "/x/b/c", "/x/b/d"]);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use crate::caspaxos::AcceptorId;
 use crate::raft::{self, ReplicaId};
@@ -12,23 +11,12 @@ use crate::store::{ConfigurationFileError, OpenError, RedisError, SnapshotError,
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address cannot be used.
-    #[error(
-        "listen.{listener}: {address} cannot be used: {error}; stop what listens there, or choose \
-         another address"
-    )]
+    #[error("listen.{listener}: {address} cannot be used: {error}; {}", remedy(.error))]
     Listen {
         /// Which one.
         listener: &'static str,
         /// Its address.
         address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// The data directory cannot be made.
-    #[error("data_dir: {} cannot be created: {error}; choose another directory", .path.display())]
-    DataDir {
-        /// Where the store should be.
-        path: PathBuf,
         /// What the system says.
         error: io::Error,
     },
@@ -93,4 +81,19 @@ pub enum StartError {
         /// What keeps it from it.
         error: raft::StartError,
     },
+}
+
+/// What helps a listener that the system refuses.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or choose another address",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: choose one that `ip address` shows, or 0.0.0.0 for \
+             all of them"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "the user who runs the node may not use it: choose a port from 1024"
+        }
+        _ => "choose another address",
+    }
 }

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use fjall::{Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Snapshot};
 
-use super::embedded_open::{OpenError, create_directory, failed, lock_file, sync_directory};
+use super::embedded_open::{
+    OpenError, create_directory, failed, lock_file, sync_directory, unusable,
+};
 use super::manifest::{self, LOCK, Manifest, VERSION};
 
 /// The database that the stores of a node share. Clones share it.
@@ -89,7 +91,7 @@ impl Database {
 pub fn open_database(directory: &Path) -> Result<Database, OpenError> {
     let io_failed =
         |what: &'static str| move |error| failed(directory, what, fjall::Error::Io(error));
-    create_directory(directory).map_err(io_failed("creating it"))?;
+    create_directory(directory).map_err(|error| unusable(directory, "creating it", &error))?;
     let lock = lock(directory)?;
     let journals = journals(directory).map_err(io_failed("reading its journals"))?;
     let manifest = Manifest::read(directory)?;

@@ -1,8 +1,9 @@
 //! Opening what a node has stored, and finding out whose it is.
 
+use std::error::Error;
 use std::fmt;
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -97,6 +98,18 @@ pub enum OpenError {
         directory: String,
         /// The format that it is in.
         found: String,
+    },
+    /// The system does not let it be used, which says nothing of its data.
+    #[error("{directory}: {what} failed: {error}; {remedy}")]
+    Unusable {
+        /// The data directory.
+        directory: String,
+        /// The operation.
+        what: String,
+        /// How it failed, as text.
+        error: String,
+        /// What helps.
+        remedy: &'static str,
     },
     /// It cannot be read or written, or is damaged.
     #[error(
@@ -294,6 +307,74 @@ const LARGE_BYTES: u32 = 8 << 10;
 
 /// Names the operation and the directory of an error.
 pub fn failed(directory: &Path, what: &str, error: fjall::Error) -> OpenError {
-    let why = format!("{what} failed: {error}");
+    let why = match io_error(&error) {
+        Some(error) if remedy(error).is_some() => return unusable(directory, what, error),
+        Some(error) => format!("{what} failed: {error}"),
+        None => format!("{what} failed: {error}"),
+    };
     OpenError::Failed { directory: directory.display().to_string(), why }
+}
+
+/// The error of an operation that has nothing to do with data.
+pub fn unusable(directory: &Path, what: &str, error: &io::Error) -> OpenError {
+    OpenError::Unusable {
+        directory: directory.display().to_string(),
+        what: what.to_owned(),
+        error: error.to_string(),
+        remedy: remedy(error).unwrap_or("choose another directory"),
+    }
+}
+
+/// What the system said, if it was the system.
+fn io_error(error: &fjall::Error) -> Option<&io::Error> {
+    let mut chain = std::iter::successors(error.source(), |error| (*error).source());
+    chain.find_map(|error| error.downcast_ref())
+}
+
+/// What helps where the system refuses; `None` where the disk or what is on it may be
+/// damaged.
+fn remedy(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::PermissionDenied => Some(
+            "let the user who runs this program read and write it, or choose another directory",
+        ),
+        ErrorKind::ReadOnlyFilesystem => {
+            Some("its file system is read-only: mount it for writing, or choose another directory")
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            Some("a file is in its place: move that away, or choose another directory")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("make room on its disk"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_be_damage_is_told_to_be_replaced() {
+        for (kind, expected) in [
+            (ErrorKind::PermissionDenied, "let the user"),
+            (ErrorKind::ReadOnlyFilesystem, "mount it for writing"),
+            (ErrorKind::NotADirectory, "a file is in its place"),
+            (ErrorKind::StorageFull, "make room"),
+            (ErrorKind::UnexpectedEof, "replace the acceptor"),
+            (ErrorKind::Other, "replace the acceptor"),
+        ] {
+            for error in
+                [fjall::Error::Io(kind.into()), fjall::Error::Storage(io::Error::from(kind).into())]
+            {
+                let said = failed(Path::new("d"), "opening it", error).to_string();
+                let begins = said.starts_with("d: opening it failed: ");
+                assert!(begins && said.contains(expected), "{said}");
+                assert_eq!(said.contains("replace"), expected.contains("replace"), "{said}");
+                assert!(!said.contains("Error"), "{said}");
+            }
+        }
+        let damaged = fjall::Error::Unrecoverable;
+        let said = failed(Path::new("d"), "opening it", damaged).to_string();
+        assert!(said.contains("replace the acceptor"), "{said}");
+    }
 }

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use super::configuration_file::replace_json;
 use super::database::{Journal, journal_files, journal_name};
-use super::embedded_open::{OpenError, sync_directory};
+use super::embedded_open::{self, OpenError, sync_directory};
 
 /// The file that fjall takes for the sign that there is a database.
 pub const VERSION: &str = "version";
@@ -75,7 +75,10 @@ impl Manifest {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(format!("cannot be read: {error}"))),
+            Err(error) => {
+                let what = format!("reading {FILE}");
+                return Err(embedded_open::failed(directory, &what, fjall::Error::Io(error)));
+            }
         };
         let content: Content = serde_json::from_slice(&text)
             .map_err(|error| failed(format!("is damaged: {error}")))?;

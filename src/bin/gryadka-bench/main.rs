@@ -1,6 +1,7 @@
 //! Measures the server beside a real etcd.
 
 use std::future::Future;
+use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use gryadka::bench::{
     soak,
 };
 use gryadka::perseus::parse_duration;
-use gryadka::process::{fail, start_log};
+use gryadka::process::{self, fail, start_log};
 use serde::Serialize;
 use structopt::StructOpt;
 use structopt::clap::AppSettings;
@@ -141,17 +142,24 @@ fn write(path: &Path, text: &str) -> Result<(), BenchError> {
     std::fs::write(path, text).map_err(BenchError::of_file(path))
 }
 
+/// Last of all, so that files are there when nobody reads it any more.
+fn print(text: &str) -> Result<(), BenchError> {
+    let mut output = stdout();
+    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    written.map_err(BenchError::of_file("standard output"))
+}
+
 fn main() {
     start_log();
-    let arguments = Arguments::from_args();
+    let arguments: Arguments = process::arguments();
     let Arguments { rounds, duration, keys, subjects, files, instead } = arguments;
     match instead {
         None => run(async {
             let directory = files.directory()?;
             let options = Options { rounds, duration, subjects, many_keys: keys, directory };
             let table = measure(&options).await?;
-            print!("{}", table.markdown());
-            files.write_json(&table)
+            files.write_json(&table)?;
+            print(&table.markdown())
         }),
         Some(Instead::Growth { rounds, duration, mut dimensions, svg, files }) => run(async {
             if dimensions.is_empty() {
@@ -160,18 +168,18 @@ fn main() {
             let directory = files.directory()?;
             let options = GrowthOptions { rounds, duration, dimensions, directory };
             let growth = measure_growth(&options).await;
-            print!("{}", growth.markdown());
             if let Some(path) = svg {
                 write(&path, &growth.svg()?)?;
             }
             files.write_json(&growth)?;
+            print(&growth.markdown())?;
             growth.check()
         }),
         Some(Instead::Soak { subject, windows, window, keys, files }) => run(async {
             let directory = files.directory()?;
             let soak = soak(&SoakOptions { subject, windows, window, keys, directory }).await?;
-            print!("{}", soak.markdown());
-            files.write_json(&soak)
+            files.write_json(&soak)?;
+            print(&soak.markdown())
         }),
     }
 }

@@ -82,9 +82,9 @@ pub enum Acceptors {
     Dump {
         #[structopt(flatten)]
         cluster: ClusterFile,
-        /// table or json
-        #[structopt(short = "w", long, default_value = "table")]
-        write: Format,
+        /// table, unless given, or json
+        #[structopt(short = "w", long, value_name = "FORMAT")]
+        write: Option<Format>,
     },
     /// Prints the keys that an acceptor holds: key, modified index, ballot
     Ls {
@@ -107,14 +107,17 @@ pub enum Acceptors {
     },
 }
 
+/// How long whoever does not answer is asked again, unless the command line says it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 #[derive(StructOpt)]
 pub struct ClusterFile {
     /// The cluster file
     #[structopt(name = "CLUSTER.json", parse(from_os_str))]
     path: PathBuf,
-    /// How long whoever does not answer is asked again
-    #[structopt(long, value_name = "TIME", default_value = "30s", parse(try_from_str = gryadka::perseus::parse_duration))]
-    patience: Duration,
+    /// How long whoever does not answer is asked again; 30s unless given
+    #[structopt(long, value_name = "TIME", parse(try_from_str = gryadka::perseus::parse_duration))]
+    patience: Option<Duration>,
 }
 
 #[derive(StructOpt)]
@@ -156,10 +159,10 @@ fn rate(text: &str) -> Result<u32, String> {
     }
 }
 
-/// Runs a command; ends the process unless it succeeds.
-pub fn run(command: Acceptors) {
+/// Runs a command, and ends the process.
+pub fn run(command: Acceptors) -> ! {
     let interrupted = "interrupted; no step is half done: run the same command again to go on";
-    super::run(perform(command), ControlError::exit_status, interrupted);
+    super::run(perform(command), ControlError::exit_status, interrupted)
 }
 
 async fn perform(command: Acceptors) -> Result<(), ControlError> {
@@ -181,7 +184,9 @@ async fn perform(command: Acceptors) -> Result<(), ControlError> {
         Acceptors::RmAccept(single) => step(SingleStep::RemoveAccept, single).await,
         Acceptors::RmPrepare(single) => step(SingleStep::RemovePrepare, single).await,
         Acceptors::Rescan { cluster, rescans } => open(&cluster)?.rescan(rescans.pace()).await,
-        Acceptors::Dump { cluster, write } => open(&cluster)?.dump(write).await,
+        Acceptors::Dump { cluster, write } => {
+            open(&cluster)?.dump(write.unwrap_or(Format::Table)).await
+        }
         Acceptors::Ls { cluster, acceptor, deleted } => {
             open(&cluster)?.list(&acceptor, deleted).await
         }
@@ -196,5 +201,5 @@ async fn step(step: SingleStep, single: Single) -> Result<(), ControlError> {
 
 fn open(ClusterFile { path, patience }: &ClusterFile) -> Result<Control, ControlError> {
     let path: &Path = path;
-    Ok(Control::new(Layout::load(path)?, *patience))
+    Ok(Control::new(Layout::load(path)?, patience.unwrap_or(PATIENCE)))
 }

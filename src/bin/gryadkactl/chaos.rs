@@ -115,10 +115,10 @@ pub struct ClusterFile {
     path: PathBuf,
 }
 
-/// Runs a command; ends the process unless it succeeds.
-pub fn run(command: Chaos) {
+/// Runs a command, and ends the process.
+pub fn run(command: Chaos) -> ! {
     let interrupted = "interrupted; some nodes may have the change, and some not";
-    super::run(perform(command), ControlError::exit_status, interrupted);
+    super::run(perform(command), ControlError::exit_status, interrupted)
 }
 
 async fn perform(command: Chaos) -> Result<(), ControlError> {
@@ -150,6 +150,10 @@ async fn perform(command: Chaos) -> Result<(), ControlError> {
 }
 
 fn read(file: &Path) -> Result<String, ControlError> {
-    std::fs::read_to_string(file)
-        .map_err(|error| ControlError::Arguments(format!("{}: {error}", file.display())))
+    let wrong = |why: String| ControlError::Arguments(format!("{}: {why}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    match text.starts_with('\u{feff}') {
+        true => Err(wrong("begins with a byte order mark; save it as UTF-8 without one".into())),
+        false => Ok(text),
+    }
 }

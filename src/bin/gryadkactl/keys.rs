@@ -1,15 +1,17 @@
 //! `gryadkactl get`, `put`, ...: keys of a running cluster, and what its nodes
 //! know.
 
-use std::io::Write;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use gryadka::client::{Endpoint, Operator, OperatorError};
 use gryadka::config::{Cluster, EXIT_BAD_CONFIG};
-use gryadka::control::{KeyCommand, KeyError, Keys, Shape};
+use gryadka::control::{KeyCommand, KeyError, Keys, Shape, say};
 use gryadka::perseus::parse_duration;
 use gryadka::process::fail;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 use structopt::StructOpt;
 
 #[derive(StructOpt)]
@@ -18,14 +20,15 @@ pub struct Nodes {
     #[structopt(long, env = "GRYADKA_CLUSTER", value_name = "CLUSTER.json", parse(from_os_str))]
     cluster: Option<PathBuf>,
     /// The nodes instead, separated by commas: HOST:PORT of their client listeners
-    #[structopt(long, env = "GRYADKA_ENDPOINTS", use_delimiter = true, value_name = "NODES")]
+    #[structopt(long, env = "GRYADKA_ENDPOINTS", require_delimiter = true, value_name = "NODES")]
     endpoints: Vec<Endpoint>,
-    /// How long it is tried, at one node after the other
-    #[structopt(long, env = "GRYADKA_TIMEOUT", value_name = "TIME", default_value = "10s", parse(try_from_str = parse_duration))]
-    timeout: Duration,
-    /// simple, json or table
-    #[structopt(short = "w", long, default_value = "simple")]
-    write: Shape,
+    /// How long it is tried, at one node after the other; 10s unless given
+    #[structopt(long, env = "GRYADKA_TIMEOUT", value_name = "TIME", parse(try_from_str = parse_duration))]
+    timeout: Option<Duration>,
+    /// simple, unless given: the value, and a line break if it is a text; raw: the
+    /// value alone; or json or table, which show what is not UTF-8 as U+FFFD
+    #[structopt(short = "w", long, value_name = "FORMAT")]
+    write: Option<Shape>,
 }
 
 #[derive(StructOpt)]
@@ -62,19 +65,23 @@ fn cluster(file: Option<&PathBuf>) -> Cluster {
     Cluster::load(file).unwrap_or_else(|error| fail(EXIT_BAD_CONFIG, error))
 }
 
-/// Performs a command on a key; ends the process unless it succeeds.
-pub fn perform(nodes: &Nodes, command: KeyCommand) {
+/// How long a key is asked for, unless the command line says it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Performs a command on a key, and ends the process.
+pub fn perform(nodes: &Nodes, command: KeyCommand) -> ! {
     let endpoints = nodes.endpoints();
-    let perform =
-        async { Keys::new(&endpoints, nodes.timeout, nodes.write).perform(command).await };
-    super::run(perform, KeyError::exit_status, "interrupted; the outcome is unknown");
+    let patience = nodes.timeout.unwrap_or(PATIENCE);
+    let shape = nodes.write.unwrap_or(Shape::Simple);
+    let perform = async { Keys::new(&endpoints, patience, shape).perform(command).await };
+    super::run(perform, KeyError::exit_status, "interrupted; the outcome is unknown")
 }
 
-/// Prints what a node knows; ends the process unless one answers.
-pub fn debug(nodes: &DebugNodes, variable: &str) {
+/// Prints what a node knows, and ends the process.
+pub fn debug(nodes: &DebugNodes, variable: &str) -> ! {
     let path = match variable {
         "all" => "/debug".to_owned(),
-        name => format!("/debug/{name}"),
+        name => format!("/debug/{}", utf8_percent_encode(name, NON_ALPHANUMERIC)),
     };
     let urls: Vec<String> = match &nodes.address[..] {
         [] => {
@@ -82,28 +89,41 @@ pub fn debug(nodes: &DebugNodes, variable: &str) {
             let urls = cluster.in_order().filter_map(|node| node.admin_url());
             urls.map(|url| url.to_string()).collect()
         }
-        [ip, port] => vec![format!("http://{ip}:{port}")],
+        [ip, port] => match port.parse::<NonZeroU16>() {
+            Ok(port) => vec![format!("http://{ip}:{port}")],
+            Err(_) => fail(EXIT_BAD_CONFIG, format!("{port:?} is not a port; use 1 to 65535")),
+        },
         _ => fail(EXIT_BAD_CONFIG, "give the admin listener as IP PORT"),
     };
-    let answer = actix::System::new().block_on(async {
-        let mut last = "no node of the cluster file has an admin listener".to_owned();
-        for url in urls {
-            match Operator::new(&url).get(&path, Duration::from_secs(3)).await {
-                Ok(answer) => return Ok(answer),
-                Err(OperatorError::Refused { message, .. }) => {
-                    return Err((EXIT_BAD_CONFIG, message));
-                }
-                Err(silent @ OperatorError::Silent { .. }) => last = silent.to_string(),
+    let shown = async {
+        let answer = ask(&urls, &path).await?;
+        say(&serde_json::to_string_pretty(&answer).expect("a value"));
+        Ok(())
+    };
+    super::run(shown, KeyError::exit_status, "interrupted")
+}
+
+/// Asks one admin listener after the other, until one answers.
+async fn ask(urls: &[String], path: &str) -> Result<Value, KeyError> {
+    /// How long a node may take.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let mut last = "no node of the cluster file has an admin listener".to_owned();
+    for url in urls {
+        let operator = Operator::new(url);
+        match operator.get(path, PATIENCE).await {
+            Ok(answer) => return Ok(answer),
+            Err(OperatorError::Refused { message, .. }) => {
+                // To a client listener it is the name of a key.
+                return Err(KeyError::Arguments(match operator.get("/debug", PATIENCE).await {
+                    Ok(_) => message,
+                    Err(_) => format!(
+                        "{url} is not an admin listener; give the address of listen.admin, which \
+                         `gryadkactl status CLUSTER.json` shows"
+                    ),
+                }));
             }
+            Err(silent @ OperatorError::Silent { .. }) => last = silent.to_string(),
         }
-        Err((1, last))
-    });
-    match answer {
-        Ok(answer) => {
-            let text = serde_json::to_string_pretty(&answer).expect("a value");
-            // Who no longer reads has what he wanted.
-            let _ = writeln!(std::io::stdout(), "{text}");
-        }
-        Err((status, why)) => fail(status, why),
     }
+    Err(KeyError::Silent(last))
 }

@@ -5,15 +5,15 @@ mod chaos;
 mod keys;
 
 use std::fmt::Display;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gryadka::config::{Cluster, DeployError, EXIT_BAD_CONFIG, write_deployment};
-use gryadka::control::{ControlError, Format, KeyCommand, show_status};
+use gryadka::control::{ControlError, Format, KeyCommand, output_failure, say, show_status};
 use gryadka::perseus::parse_duration;
 use gryadka::process::{self, fail};
 use structopt::StructOpt;
+use structopt::clap::AppSettings;
 
 /// Operates gryadka clusters.
 #[derive(StructOpt)]
@@ -26,7 +26,8 @@ use structopt::StructOpt;
 
 EXIT CODES:
     0  done
-    1  not done: a file could not be written, or no node answers
+    1  not done: a file could not be written, or no node answers;
+       or the output could not be written
     2  bad arguments or files
     3  the key does not exist; acceptors, chaos: refused, it would be unsafe
     4  the key is not as expected
@@ -48,9 +49,9 @@ enum Command {
         /// The nodes and acceptors whose files are written; all unless given
         #[structopt(name = "NAME")]
         names: Vec<String>,
-        /// The directory they are written to
-        #[structopt(long, name = "DIR", default_value = "deployment", parse(from_os_str))]
-        out: PathBuf,
+        /// The directory they are written to; deployment unless given
+        #[structopt(long, name = "DIR", parse(from_os_str))]
+        out: Option<PathBuf>,
     },
     /// Shows how the nodes are
     #[structopt(after_help = "EXAMPLES:
@@ -64,14 +65,14 @@ EXIT CODES:
     2  bad arguments or files")]
     Status {
         /// The cluster file
-        #[structopt(name = "CLUSTER.json", parse(from_os_str))]
+        #[structopt(name = "CLUSTER.json", env = "GRYADKA_CLUSTER", parse(from_os_str))]
         cluster: PathBuf,
         /// How long to wait until all are ready
         #[structopt(long, value_name = "TIME", parse(try_from_str = parse_duration))]
         wait: Option<Duration>,
-        /// table or json
-        #[structopt(short = "w", long, default_value = "table")]
-        write: Format,
+        /// table, unless given, or json
+        #[structopt(short = "w", long, value_name = "FORMAT")]
+        write: Option<Format>,
     },
     /// Prints the value of a key
     Get {
@@ -81,6 +82,7 @@ EXIT CODES:
         key: String,
     },
     /// Gives a key a value
+    #[structopt(setting = AppSettings::AllowNegativeNumbers)]
     Put {
         #[structopt(flatten)]
         nodes: keys::Nodes,
@@ -90,6 +92,7 @@ EXIT CODES:
         value: String,
     },
     /// Gives a key a value if it has another one
+    #[structopt(setting = AppSettings::AllowNegativeNumbers)]
     Cas {
         #[structopt(flatten)]
         nodes: keys::Nodes,
@@ -113,8 +116,12 @@ EXIT CODES:
         #[structopt(flatten)]
         nodes: keys::Nodes,
         /// The directory; all keys unless given
-        #[structopt(name = "DIRECTORY", default_value = "")]
-        prefix: String,
+        #[structopt(name = "DIRECTORY")]
+        directory: Option<String>,
+        /// Those too that are hidden: their names, or that of a directory that they
+        /// are in, begin with an underscore
+        #[structopt(long)]
+        all: bool,
     },
     /// Counts a key up by one, from nothing to 1
     Incr {
@@ -140,15 +147,24 @@ const INTERRUPTED: i32 = 130;
 
 fn main() {
     match process::arguments() {
-        Command::Deploy { cluster, names, out } => deploy(cluster, &names, out),
-        Command::Status { cluster, wait, write } => status(&cluster, wait, write),
+        Command::Deploy { cluster, names, out } => {
+            deploy(cluster, &names, out.unwrap_or_else(|| "deployment".into()));
+        }
+        Command::Status { cluster, wait, write } => {
+            let format = write.unwrap_or(Format::Table);
+            let shown = show_status(&cluster, wait.unwrap_or_default(), format);
+            run(shown, ControlError::exit_status, "interrupted");
+        }
         Command::Get { nodes, key } => keys::perform(&nodes, KeyCommand::Get(key)),
         Command::Put { nodes, key, value } => keys::perform(&nodes, KeyCommand::Put(key, value)),
         Command::Cas { nodes, key, old, new } => {
             keys::perform(&nodes, KeyCommand::Swap(key, old, new));
         }
         Command::Del { nodes, key } => keys::perform(&nodes, KeyCommand::Delete(key)),
-        Command::Ls { nodes, prefix } => keys::perform(&nodes, KeyCommand::List(prefix)),
+        Command::Ls { nodes, directory, all } => {
+            let directory = directory.unwrap_or_default();
+            keys::perform(&nodes, KeyCommand::List { directory, all });
+        }
         Command::Incr { nodes, key } => keys::perform(&nodes, KeyCommand::Increment(key)),
         Command::Debug { variable, nodes } => keys::debug(&nodes, &variable),
         Command::Acceptors(command) => acceptors::run(command),
@@ -156,39 +172,41 @@ fn main() {
     }
 }
 
-/// Runs a command until Ctrl-C; ends the process unless it succeeds.
+/// Runs a command until Ctrl-C, and ends the process.
 fn run<E: Display>(
     command: impl Future<Output = Result<(), E>>,
     exit_status: fn(&E) -> i32,
     interrupted: &str,
-) {
-    let result = actix::System::new().block_on(async {
+) -> ! {
+    // It is not dropped: that would wait for a name that is still being resolved.
+    let system = actix::System::new();
+    let result = system.block_on(async {
         tokio::select! {
             result = command => Some(result),
             _ = process::told_to_stop(false) => None,
         }
     });
     match result {
-        Some(Ok(())) => {}
+        Some(Ok(())) => end(),
         Some(Err(error)) => fail(exit_status(&error), error),
         None => fail(INTERRUPTED, interrupted),
     }
 }
 
-fn status(cluster: &Path, wait: Option<Duration>, format: Format) {
-    let shown = show_status(cluster, wait.unwrap_or_default(), format);
-    run(shown, ControlError::exit_status, "interrupted");
+/// Ends the process when all is done.
+fn end() -> ! {
+    match output_failure() {
+        None => std::process::exit(0),
+        Some(error) => fail(1, format!("it is done, but the output cannot be written: {error}")),
+    }
 }
 
-fn deploy(file: PathBuf, names: &[String], out: PathBuf) {
+fn deploy(file: PathBuf, names: &[String], out: PathBuf) -> ! {
     let cluster = Cluster::load(&file).unwrap_or_else(|error| fail(EXIT_BAD_CONFIG, error));
     match write_deployment(&cluster, names, &out) {
         Ok(written) => {
-            let lines: String =
-                written.iter().map(|path| format!("{}\n", path.display())).collect();
-            if let Err(error) = std::io::stdout().write_all(lines.as_bytes()) {
-                fail(1, format!("the files are written, but not the list of them: {error}"));
-            }
+            written.iter().for_each(|path| say(&path.display().to_string()));
+            end()
         }
         Err(error @ DeployError::UnknownName { .. }) => {
             fail(EXIT_BAD_CONFIG, format!("{}: {error}", file.display()))

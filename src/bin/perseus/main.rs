@@ -2,7 +2,7 @@
 
 mod suite;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use gryadka::client::Endpoint;
 use gryadka::config::Cluster;
 use gryadka::perseus::load::{Format, LoadPlan, LoadReport};
 use gryadka::perseus::parse_duration;
+use gryadka::process;
 use structopt::StructOpt;
-use structopt::clap::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The most connections to a node, clients or keys.
@@ -49,30 +49,30 @@ enum Arguments {
 struct Run {
     /// The nodes, separated by commas: NAME=ADDRESS, or ADDRESS alone; an
     /// address is http://HOST:PORT or HOST:PORT.
-    #[structopt(long, conflicts_with = "cluster", use_delimiter = true, value_name = "NODES")]
+    #[structopt(long, conflicts_with = "cluster", require_delimiter = true, value_name = "NODES")]
     endpoints: Vec<Endpoint>,
     /// Takes the nodes from a cluster file.
     #[structopt(long, parse(from_os_str), value_name = "CLUSTER.json")]
     cluster: Option<PathBuf>,
     /// Connections to each node; each counts up its own key (totals,
-    /// perseus).
-    #[structopt(long, default_value = "1", parse(try_from_str = count), value_name = "N")]
-    connections: usize,
+    /// perseus). 1 unless given.
+    #[structopt(long, parse(try_from_str = count), value_name = "N")]
+    connections: Option<usize>,
     /// When to stop: 10s, 2m, 500ms. Without it: at Ctrl-C.
     #[structopt(long, parse(try_from_str = parse_duration), value_name = "TIME")]
     duration: Option<Duration>,
-    /// totals and perseus: increments; counters: clients that race.
-    #[structopt(long, default_value = "totals", value_name = "totals|perseus|counters")]
-    format: Format,
-    /// Clients that race (counters).
-    #[structopt(long, default_value = "3", parse(try_from_str = count), value_name = "N")]
-    clients: usize,
-    /// Keys that they race for (counters).
-    #[structopt(long, default_value = "9", parse(try_from_str = count), value_name = "N")]
-    keys: usize,
-    /// How long a request may take.
-    #[structopt(long, default_value = "1s", parse(try_from_str = parse_duration), value_name = "TIME")]
-    timeout: Duration,
+    /// totals (unless given) and perseus: increments; counters: clients that race.
+    #[structopt(long, value_name = "totals|perseus|counters")]
+    format: Option<Format>,
+    /// Clients that race (counters); 3 unless given.
+    #[structopt(long, parse(try_from_str = count), value_name = "N")]
+    clients: Option<usize>,
+    /// Keys that they race for (counters); 9 unless given.
+    #[structopt(long, parse(try_from_str = count), value_name = "N")]
+    keys: Option<usize>,
+    /// How long a request may take; 1s unless given.
+    #[structopt(long, parse(try_from_str = parse_duration), value_name = "TIME")]
+    timeout: Option<Duration>,
     /// Prints the summary alone.
     #[structopt(long)]
     quiet: bool,
@@ -111,29 +111,23 @@ fn endpoints(run: &Run) -> Result<Vec<Endpoint>, String> {
 
 fn plan(run: Run) -> Result<LoadPlan, String> {
     let mut plan = LoadPlan::new(endpoints(&run)?, Box::new(io::stdout()));
-    plan.format = run.format;
-    plan.connections = run.connections;
-    plan.clients = run.clients;
-    plan.keys = run.keys;
+    // The defaults stand here, and below in the suite's, because clap takes an option
+    // that lacks its value for its default.
+    plan.format = run.format.unwrap_or(Format::Totals);
+    plan.connections = run.connections.unwrap_or(1);
+    plan.clients = run.clients.unwrap_or(3);
+    plan.keys = run.keys.unwrap_or(9);
     plan.duration = run.duration;
-    plan.request_timeout = run.timeout;
+    plan.request_timeout = run.timeout.unwrap_or(Duration::from_secs(1));
     plan.quiet = run.quiet;
     Ok(plan)
 }
 
 fn main() -> ExitCode {
     env_logger::init();
-    let run = match Arguments::from_args_safe() {
-        Ok(Arguments::Run(run)) => run,
-        Ok(Arguments::Suite(arguments)) => return suite::run(arguments),
-        Err(error)
-            if matches!(error.kind, ErrorKind::HelpDisplayed | ErrorKind::VersionDisplayed) =>
-        {
-            // As everywhere, a reader that has left is no error.
-            let _ = writeln!(io::stdout(), "{}", error.message);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return bad_arguments(&error.message),
+    let run = match process::arguments() {
+        Arguments::Run(run) => run,
+        Arguments::Suite(arguments) => return suite::run(arguments),
     };
     match plan(run) {
         Ok(plan) => actix::System::new().block_on(run_plan(plan)),

@@ -28,8 +28,9 @@ const EXAMPLES: &str = "EXAMPLES:
 
 EXIT CODES:
     0    all answers were right
-    1    a wrong value, a history that is not linearizable, or nothing succeeded; a node that
-         could not be killed or revived, or an output that could not be written
+    1    a wrong value, a history that is not linearizable, or nothing succeeded; no node
+         that answers, one that could not be killed or revived, or an output that could not
+         be written
     2    bad arguments or files
     130  stopped by Ctrl-C; 143: by SIGTERM";
 
@@ -42,21 +43,21 @@ pub struct Arguments {
     /// The nodes of a cluster that runs.
     #[structopt(parse(from_os_str), value_name = "CLUSTER.json")]
     cluster: PathBuf,
-    /// Clients at the same time.
-    #[structopt(long, default_value = "1", parse(try_from_str = count::<MAX_CLIENTS>), value_name = "N")]
-    clients: usize,
+    /// Clients at the same time; 1 unless given.
+    #[structopt(long, parse(try_from_str = count::<MAX_CLIENTS>), value_name = "N")]
+    clients: Option<usize>,
     /// What each asks for; puts and then gets unless given.
     #[structopt(long = "type", value_name = "put|get|put-then-get|mix")]
     workload: Option<Workload>,
     /// Puts to gets of --type mix; 35:65 unless given.
     #[structopt(long, value_name = "PUTS:GETS")]
     ratio: Option<Ratio>,
-    /// Puts, gets or pairs of them, of each client in each round.
-    #[structopt(long, default_value = "100", parse(try_from_str = count::<MAX_REQUESTS>), value_name = "N")]
-    requests: usize,
-    /// Keys, which are new ones in each run.
-    #[structopt(long, default_value = "20", parse(try_from_str = count::<MAX_KEYS>), value_name = "N")]
-    keys: usize,
+    /// Puts, gets or pairs of them, of each client in each round; 100 unless given.
+    #[structopt(long, parse(try_from_str = count::<MAX_REQUESTS>), value_name = "N")]
+    requests: Option<usize>,
+    /// Keys, which are new ones in each run; 20 unless given.
+    #[structopt(long, parse(try_from_str = count::<MAX_KEYS>), value_name = "N")]
+    keys: Option<usize>,
     /// Rounds of a dynamic suite; 10 unless given.
     #[structopt(long, parse(try_from_str = count::<1000>), value_name = "N")]
     rounds: Option<usize>,
@@ -64,17 +65,12 @@ pub struct Arguments {
     /// given.
     #[structopt(long, value_name = "N")]
     seed: Option<u64>,
-    /// How long an attempt of a request may take.
-    #[structopt(long, default_value = "2s", parse(try_from_str = parse_duration), value_name = "TIME")]
-    timeout: Duration,
-    /// The report: lines, or one JSON object.
-    #[structopt(
-        short = "w",
-        long = "write-out",
-        default_value = "table",
-        value_name = "table|json"
-    )]
-    form: Form,
+    /// How long an attempt of a request may take; 2s unless given.
+    #[structopt(long, parse(try_from_str = parse_duration), value_name = "TIME")]
+    timeout: Option<Duration>,
+    /// The report: lines, unless given, or one JSON object.
+    #[structopt(short = "w", long = "write-out", value_name = "table|json")]
+    form: Option<Form>,
     /// Draws the time of each request.
     #[structopt(long, parse(from_os_str), value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -124,11 +120,11 @@ fn plan(arguments: &Arguments) -> Result<SuitePlan, String> {
     let plan = SuitePlan {
         condition,
         workload,
-        clients: arguments.clients,
-        requests: arguments.requests,
-        keys: arguments.keys,
+        clients: arguments.clients.unwrap_or(1),
+        requests: arguments.requests.unwrap_or(100),
+        keys: arguments.keys.unwrap_or(20),
         seed: arguments.seed.unwrap_or_else(rand::random),
-        request_timeout: arguments.timeout,
+        request_timeout: arguments.timeout.unwrap_or(Duration::from_secs(2)),
     };
     match plan.total_requests() {
         0..=MAX_REQUESTS => Ok(plan),
@@ -143,7 +139,8 @@ fn plan(arguments: &Arguments) -> Result<SuitePlan, String> {
 pub fn run(arguments: Arguments) -> ExitCode {
     match prepare(&arguments) {
         Ok((plan, layout, plot)) => {
-            actix::System::new().block_on(perform(plan, layout, arguments.form, plot))
+            let form = arguments.form.unwrap_or(Form::Table);
+            actix::System::new().block_on(perform(plan, layout, form, plot))
         }
         Err(message) => super::bad_arguments(&format!("error: {message}")),
     }

@@ -20,6 +20,10 @@ use crate::perseus::{End, Observation, Seen};
 /// How often a request is tried before it is given up.
 pub(super) const MAX_ATTEMPTS: u32 = 10;
 
+/// After so many requests in a row for which no node could be spoken to, whatever
+/// the attempt, a client makes no more of them.
+const MAX_UNHEARD: u32 = 3;
+
 /// What the clients of a suite have in common.
 pub(super) struct Shared {
     /// The client listener of each node.
@@ -45,6 +49,8 @@ pub(super) struct SuiteClient {
     values: u64,
     /// The keys that it has written, by place in the list.
     written: BTreeSet<usize>,
+    /// The last requests in a row for which no node could be spoken to.
+    unheard: u32,
 }
 
 /// A request of a client.
@@ -73,7 +79,14 @@ impl SuiteClient {
             |url: &String| Connection::new(url, shared.request_timeout).with_retries(None);
         let connections = shared.urls.iter().map(connection).collect();
         let random = SmallRng::seed_from_u64(seed.wrapping_add(number));
-        SuiteClient { number, shared, connections, random, values: 0, written: BTreeSet::new() }
+        let written = BTreeSet::new();
+        SuiteClient { number, shared, connections, random, values: 0, written, unheard: 0 }
+    }
+
+    /// Whether a node answers a get of the first key, uncounted.
+    pub(super) async fn is_answered(&mut self) -> bool {
+        let ending = self.perform(0, Request::Get, None).await;
+        matches!(ending, Ending::Succeeded | Ending::Absent)
     }
 
     /// Writes every key once, uncounted; false when one could not be written.
@@ -87,7 +100,7 @@ impl SuiteClient {
         is_filled
     }
 
-    /// Makes the requests of one round.
+    /// Makes the requests of one round, as long as nodes can be spoken to.
     pub(super) async fn run(&mut self, workload: Workload, requests: usize) {
         for _ in 0..requests {
             match workload {
@@ -112,13 +125,24 @@ impl SuiteClient {
                     }
                 }
             }
+            if self.is_alone() {
+                return;
+            }
         }
         if workload == Workload::PutsThenGets {
             for _ in 0..requests {
                 let place = self.written_place();
                 self.get(place).await;
+                if self.is_alone() {
+                    return;
+                }
             }
         }
+    }
+
+    /// Whether all nodes seem to be gone.
+    pub(super) fn is_alone(&self) -> bool {
+        self.unheard >= MAX_UNHEARD
     }
 
     fn any_place(&mut self) -> usize {
@@ -159,6 +183,7 @@ impl SuiteClient {
         let entry = shared.ledger.borrow_mut().call(self.number, key, command);
         let answer = self.ask(key, &request).await;
         let ending = answer.ending();
+        self.unheard = if ending == Ending::ConnectionError { self.unheard + 1 } else { 0 };
         let mut ledger = shared.ledger.borrow_mut();
         let end = answer.end(ledger.now());
         ledger.close(&entry, end);

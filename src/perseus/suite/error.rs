@@ -8,6 +8,12 @@ use crate::client::OperatorError;
 /// Why a suite cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
+    /// No node answers, or none does any more.
+    #[error("no node answers, so nothing is checked; the last error: {error}")]
+    NoAnswer {
+        /// Why the last attempt failed.
+        error: String,
+    },
     /// A node was to be killed.
     #[error("node {node} was not killed: {error}")]
     Kill {

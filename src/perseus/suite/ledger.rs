@@ -127,6 +127,14 @@ impl Ledger {
         &self.histories
     }
 
+    /// The keys that were to be written.
+    pub(super) fn written(&self) -> impl Iterator<Item = &Key> {
+        let is_written = |history: &History| {
+            history.operations().iter().any(|operation| !operation.command.is_read())
+        };
+        self.histories.iter().filter(move |(_, history)| is_written(history)).map(|(key, _)| key)
+    }
+
     /// The requests in the order in which they ended.
     pub fn samples(&self) -> &[Sample] {
         &self.samples

@@ -53,16 +53,19 @@ impl Suite {
         Suite { plan, shared, clients, chaos, rounds, total }
     }
 
-    /// Makes all requests. What is to be done is told to `output`, and then
-    /// each round of a dynamic suite.
+    /// Makes all requests, unless no node answers. What is to be done is told to
+    /// `output`, and then each round of a dynamic suite.
     pub async fn run(&mut self, output: &mut dyn Write) -> Result<(), SuiteError> {
         writeln!(output, "# {}", self.plan)?;
+        if !self.clients[0].is_answered().await {
+            return Err(no_answer(&self.shared));
+        }
         if self.plan.workload.needs_keys() && !self.clients[0].fill().await {
             log::warn!("not every key could be written before the start");
         }
         let began = Instant::now();
         match self.plan.condition {
-            Condition::Static => requests(&mut self.clients, &self.plan).await,
+            Condition::Static => requests(&mut self.clients, &self.plan, &self.shared).await?,
             Condition::Dynamic { rounds } => {
                 for number in 1..=rounds {
                     let round = self.round(number).await?;
@@ -79,10 +82,7 @@ impl Suite {
         let leader = self.chaos.leader().await;
         let first = self.ledger().samples().len();
         let began = Instant::now();
-        let requests = async {
-            requests(&mut self.clients, &self.plan).await;
-            Ok::<(), SuiteError>(())
-        };
+        let requests = requests(&mut self.clients, &self.plan, &self.shared);
         let ledger = &self.shared.ledger;
         let disturbance = async {
             let disturbance = self.chaos.disturb().await?;
@@ -95,14 +95,16 @@ impl Suite {
         Ok(Round { number, disturbance, leader, counts, elapsed })
     }
 
-    /// Revives the node that was killed, and deletes the keys.
+    /// Revives the node that was killed, and deletes the keys that may have been
+    /// written.
     pub async fn restore(&mut self) -> Result<(), SuiteError> {
         self.shared.bar.finish_and_clear();
         let revived = self.chaos.revive().await;
         let (first, others) = self.shared.urls.split_first().expect("there is a node");
         let connection = Connection::new(first, self.plan.request_timeout);
         let mut connection = others.iter().fold(connection, |all, url| all.with_other(url));
-        for key in &self.shared.keys {
+        let keys = self.ledger().written().cloned().collect::<Vec<_>>();
+        for key in keys {
             if let Err(error) = connection.delete(key.as_str()).await {
                 log::warn!("{key} and the keys beside it are not deleted: {error}");
                 break;
@@ -133,9 +135,22 @@ impl Suite {
     }
 }
 
-/// The requests of all clients in one round.
-async fn requests(clients: &mut [SuiteClient], plan: &SuitePlan) {
+/// The requests of all clients in one round. Fails when the nodes are gone.
+async fn requests(
+    clients: &mut [SuiteClient],
+    plan: &SuitePlan,
+    shared: &Shared,
+) -> Result<(), SuiteError> {
     join_all(clients.iter_mut().map(|client| client.run(plan.workload, plan.requests))).await;
+    match clients.iter().any(SuiteClient::is_alone) {
+        true => Err(no_answer(shared)),
+        false => Ok(()),
+    }
+}
+
+fn no_answer(shared: &Shared) -> SuiteError {
+    let ledger = shared.ledger.borrow();
+    SuiteError::NoAnswer { error: ledger.last_error().unwrap_or("none").to_owned() }
 }
 
 /// On a terminal; nothing elsewhere.
