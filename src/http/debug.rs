@@ -41,7 +41,7 @@ async fn variables(state: &ClientState) -> Map<String, Value> {
     }
     let told = match &state.configuration {
         Configurations::Acceptors(acceptors) => {
-            all.insert("configuration".into(), configuration::describe(&acceptors.configuration()));
+            all.insert("configuration".into(), configuration::describe(acceptors));
             all.insert("collector".into(), json!(acceptors.collector().status()));
             acceptors.describe().await
         }
