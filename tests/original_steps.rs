@@ -1,5 +1,5 @@
 //! The steps of the original program, with its scripts, on Redis acceptors; those of
-//! its control node; and its counter clients on a cluster of ours.
+//! its control node; its counter clients on a cluster of ours; and its data.
 
 #[path = "support/redis_server.rs"]
 mod redis_server;
@@ -247,4 +247,88 @@ fn the_originals_steps_from_one_acceptor_to_three_lose_nothing() {
     for number in 0..50 {
         assert_eq!(get(&key(number)).json()["node"]["value"], number.to_string());
     }
+}
+
+/// A register of the original.
+fn put_original(server: &RedisServer, key: &str, ballot: &str, value: &str) {
+    server
+        .command(&format!("MSET {key}/promise 99,p9/1 {key}/ballot {ballot} {key}/value {value}"));
+}
+
+#[test]
+fn keys_of_the_original_are_imported_once_and_no_node_starts_beside_them() {
+    let address = own_address();
+    let mut servers = [6381, 6382, 6383].map(|port| RedisServer::at(&address, port, &[]));
+    for (server, ballots) in
+        servers.iter().zip([["9,p1/1", "0,"], ["10,p1/1", "0,"], ["8,p2/1", "0,"]])
+    {
+        let [newer, zero] = ballots;
+        let ver = newer.split(',').next().unwrap();
+        put_original(server, "key1", newer, &format!(r#"{{"value":{{"ver":{ver},"val":[7]}}}}"#));
+        put_original(
+            server,
+            "dir/like-etcd",
+            newer,
+            r#"{"value":{"created":0,"modified":4,"value":"text"}}"#,
+        );
+        put_original(server, "null", newer, r#"{"value":null}"#);
+        put_original(server, "//odd", newer, r#"{"value":1}"#);
+        put_original(server, "promised", zero, "-");
+        server.command("MSET prepare 1 accept 2");
+    }
+    servers[2].kill();
+    let cluster = Cluster::start(Protocol::Caspaxos, 1);
+    let dir = checkout();
+    let config = cluster.dir.path().join("cluster.json");
+    let import = |options: &[&str], status: i32| {
+        let all = [6381, 6382, 6383].map(|port| format!("{address}:{port}"));
+        let mut import = script(dir.path(), "import-gryadka.sh", &[config.to_str().unwrap()]);
+        let output = import.args(all).args(options).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{said}{complaint}");
+        said + &complaint
+    };
+    let change = |body: Value| post(&format!("{}/change", cluster.url(0)), &body).json();
+    let read = json!({ "name": "read", "key": "key1" });
+    assert!(import(&["--dry-run"], 3).contains("5 keys: 2 to import, 0 there already, 3 skipped"));
+    assert_eq!(change(read.clone()), json!({ "value": { "ver": 0, "val": 0 } }), "nothing yet");
+    let said = import(&[], 3);
+    for line in [
+        format!("{address}:6381: 5 keys"),
+        format!("{address}:6383 is left out: "),
+        r#"skipped "//odd": its name is no key here"#.to_owned(),
+        r#"skipped "null": its value is null"#.to_owned(),
+        r#"skipped "promised": no value was ever accepted for it"#.to_owned(),
+        "5 keys: 2 imported, 0 there already, 3 skipped".to_owned(),
+        "1 keys of the original are not in the cluster".to_owned(),
+    ] {
+        assert!(said.contains(&line), "{line}: {said}");
+    }
+    assert_eq!(change(read.clone()), json!({ "value": { "ver": 10, "val": [7] } }));
+    let like_etcd = get(&format!("{}/v2/keys/dir/like-etcd", cluster.url(0))).json();
+    assert_eq!(like_etcd["node"]["value"], "text");
+    // The version goes on from where it was; what is newer here is not overwritten.
+    let write = json!({ "name": "write", "key": "key1", "params": { "ver": 10, "val": 8 } });
+    let written = json!({ "value": { "ver": 11, "val": 8 } });
+    assert_eq!(change(write), written);
+    let said = import(&[], 3);
+    assert!(said.contains("5 keys: 0 imported, 1 there already, 4 skipped"), "{said}");
+    assert!(said.contains(r#"skipped "key1": it has another value in the cluster"#), "{said}");
+    assert_eq!(change(read), written);
+    servers[1].kill();
+    assert!(import(&[], 1).contains("1 of 3 acceptors answer, and 2 must"));
+
+    // And a node whose acceptor is to be one of those servers does not start.
+    let mut file = json!({ "cluster": "new", "nodes": { "p1": { "listen": {
+        "client": format!("{address}:8001"), "admin": format!("{address}:8201"),
+    }}}});
+    file["acceptors"] = json!({ "a1": { "storage": { "host": address, "port": 6381 } } });
+    file["proposers"] = json!({ "p1": {
+        "node": "p1", "acceptors": ["a1"], "quorum": { "read": 1, "write": 1 },
+    }});
+    let mut refused = Cluster::prepare(Protocol::Caspaxos, &file, address);
+    refused.launch(0);
+    assert!(!refused.node(0).wait().success());
+    assert!(refused.node(0).log().contains("holds data of the original Gryadka"));
 }

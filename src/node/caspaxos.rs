@@ -135,7 +135,7 @@ fn check_redis(deployment: &Deployment, configuration: &Configuration) -> Result
             Err(error @ RedisError::Unreachable { .. }) => {
                 log::warn!("acceptor {acceptor} is away and will be tried again: {error}");
             }
-            Err(error @ RedisError::Unsafe { .. }) => {
+            Err(error @ (RedisError::Unsafe { .. } | RedisError::Original { .. })) => {
                 return Err(StartError::Redis { acceptor: acceptor.clone(), error });
             }
         }
