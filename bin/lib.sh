@@ -103,14 +103,23 @@ read_arguments() {
 }
 
 # wait_and_upload CONFIG MATRIX: waits until all nodes are ready, then puts the
-# matrix in force; without one everything gets through, where chaos is allowed.
+# matrix in force where chaos is allowed: the given one, or else the file `matrix` of
+# this repository if it has as many rows as the cluster has nodes. Without either
+# everything gets through.
 wait_and_upload() {
-  local control
+  local control matrix=$2
   control=$(binary gryadkactl)
   "$control" status "$1" --wait "${START_PATIENCE:-60s}" || return 1
-  if [[ -n $2 ]]; then
-    "$control" chaos upload "$1" "$2"
-  elif grep -Eq '"chaos": *(true|"anywhere")' "$1"; then
+  if [[ -z $matrix ]]; then
+    grep -Eq '"chaos": *(true|"anywhere")' "$1" || return 0
+    # A line of a matrix per node.
+    if [[ -r $root/matrix && $("$control" chaos get "$1" | wc -l) -eq $(wc -l <"$root/matrix") ]]; then
+      matrix=$root/matrix
+    fi
+  fi
+  if [[ -n $matrix ]]; then
+    "$control" chaos upload "$1" "$matrix"
+  else
     "$control" chaos heal "$1"
   fi
 }

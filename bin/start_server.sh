@@ -5,7 +5,8 @@
 #   bin/start_server.sh [CONFIG [MATRIX]]
 #
 # CONFIG is the cluster file, configs/ten-nodes.json unless given. MATRIX is
-# uploaded where the cluster allows chaos; without it everything gets through.
+# uploaded where the cluster allows chaos; unless given, the file `matrix` of this
+# repository, which is for ten nodes. Other clusters begin healthy.
 # Nodes that run already stay as they are. bin/stop_server.sh stops them.
 #
 # Examples:

@@ -283,6 +283,25 @@ async fn an_answer_in_another_form_is_refused() {
     }
 }
 
+/// The original's etcd-like server looks for conditions nowhere else.
+#[actix::test]
+async fn conditions_stand_in_the_query() {
+    let node =
+        r#"{"action":"set","node":{"key":"/k","value":"v","modifiedIndex":2,"createdIndex":1}}"#;
+    let server = Server::start(Behaviour::Answer(200, node.to_owned())).await;
+    let mut connection = Connection::new(server.url(), TIMEOUT);
+    done(connection.set("k", "v").await.unwrap());
+    assert_eq!(server.last_write(), "PUT /v2/keys/k value=v");
+    done(connection.create("k", "v").await.unwrap());
+    assert_eq!(server.last_write(), "PUT /v2/keys/k?prevExist=false value=v");
+    done(connection.compare_and_swap("k", Expected::Index(7), "v").await.unwrap());
+    assert_eq!(server.last_write(), "PUT /v2/keys/k?prevIndex=7 value=v");
+    // It has no such condition, and a value can be longer than a query.
+    let both = Expected::Both { index: 7, value: "old" };
+    done(connection.compare_and_swap("k", both, "v").await.unwrap());
+    assert_eq!(server.last_write(), "PUT /v2/keys/k?prevIndex=7 prevValue=old&value=v");
+}
+
 #[actix::test]
 async fn answers_without_errors_keep_the_connection() {
     let node =

@@ -19,6 +19,8 @@ on_both_protocols! {
     the_originals_api_reads_and_writes
     absent_keys_can_be_read_by_many_at_once
     an_empty_condition_is_refused
+    an_unknown_parameter_or_another_body_is_refused_by_name
+    what_is_not_served_has_an_error_code
     what_is_not_stored_is_not_acknowledged_and_other_apis_are_not_keys
     a_directory_of_many_pages_of_short_keys_is_listed
 }
@@ -183,6 +185,75 @@ fn an_empty_condition_is_refused(protocol: Protocol) {
         assert_eq!(answer.status, 400, "{query}: {}", answer.text());
     }
     assert_eq!(get(&url).json()["node"]["value"], "precious");
+}
+
+/// etcd ignores each of them: a condition with a misspelt name becomes a write without
+/// one, and a value that is no form becomes an empty one.
+fn an_unknown_parameter_or_another_body_is_refused_by_name(protocol: Protocol) {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    const JSON: &str = "application/json";
+    let cluster = Cluster::start(protocol, 1);
+    let url = format!("{}/v2/keys/k", cluster.url(0));
+    form_request("PUT", &url, "value=precious");
+    for (method, query, (content_type, body), code, named) in [
+        ("PUT", "?prevExists=true", (FORM, "value=1"), 209, "\"prevExists\""),
+        (
+            "PUT",
+            "?previndex=9",
+            (FORM, "value=1"),
+            209,
+            "\"previndex\"; it is written \"prevIndex\"",
+        ),
+        ("PUT", "", (FORM, "val=1"), 209, "\"val\""),
+        ("PUT", "", (FORM, r#"{"value":1}"#), 209, "unknown parameter"),
+        ("PUT", "", (JSON, r#"{"value":1}"#), 210, "application/x-www-form-urlencoded"),
+        ("PUT", "", ("multipart/form-data", "value=1"), 210, "multipart/form-data"),
+        ("DELETE", "?prevIndx=9", (FORM, ""), 209, "\"prevIndx\""),
+        ("DELETE", "", (FORM, "prevIndex=9"), 210, "query"),
+        ("GET", "?quorom=true", (FORM, ""), 209, "\"quorom\""),
+    ] {
+        let request_of = (content_type, body.as_bytes());
+        let answer = request(method, &format!("{url}{query}"), Some(request_of)).unwrap();
+        assert_eq!(answer.status, 400, "{method} {query} {body}: {}", answer.text());
+        let error = answer.json();
+        assert_eq!(error["errorCode"], code, "{error}");
+        assert!(error["cause"].as_str().unwrap().contains(named), "{error}");
+    }
+    assert_eq!(get(&url).json()["node"]["value"], "precious");
+    // What etcd's own clients send besides.
+    for sent in ["consistent=true", "sorted=false&recursive=false", "dir=false&refresh=false"] {
+        assert_eq!(form_request("PUT", &format!("{url}?{sent}"), "value=2").status, 200, "{sent}");
+        assert_eq!(get(&format!("{url}?{sent}")).json()["node"]["value"], "2", "{sent}");
+    }
+    // A value in the query, and whatever the client says of a body that is not there.
+    let in_query = request("PUT", &format!("{url}?value=3"), Some((JSON, b"")));
+    assert_eq!(in_query.unwrap().json()["node"]["value"], "3");
+}
+
+/// Some of etcd's clients take an answer without an error code for success.
+fn what_is_not_served_has_an_error_code(protocol: Protocol) {
+    let cluster = Cluster::start(protocol, 1);
+    let members = if protocol == Protocol::Raft { 405 } else { 404 };
+    for (method, path, status) in [
+        ("POST", "/v2/keys", 405),
+        ("POST", "/v2/keys/k", 405),
+        ("GET", "/v2", 404),
+        ("GET", "/v2/stats/self", 404),
+        ("PUT", "/v2/auth/enable", 404),
+        ("POST", "/v2/members", members),
+        ("DELETE", "/v2/members/leader", members),
+        ("DELETE", "/v2/members/1", 404),
+    ] {
+        let url = format!("{}{path}", cluster.url(0));
+        let form = ("application/x-www-form-urlencoded", &b"value=1"[..]);
+        let answer = request(method, &url, Some(form)).unwrap();
+        assert_eq!(answer.status, status, "{method} {path}");
+        let error = answer.json();
+        // Not 100, which says that a key is absent.
+        assert_eq!(error["errorCode"], 209, "{method} {path}: {error}");
+        assert!(!error["cause"].as_str().unwrap().is_empty(), "{method} {path}: {error}");
+        assert!(answer.header("X-Etcd-Cluster-Id").is_some(), "{method} {path}");
+    }
 }
 
 fn what_is_not_stored_is_not_acknowledged_and_other_apis_are_not_keys(protocol: Protocol) {

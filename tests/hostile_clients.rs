@@ -353,7 +353,7 @@ fn requests_have_a_size_that_fits_them(protocol: Protocol) {
             request("POST", &format!("{url}/configuration"), Some((JSON, body.as_bytes())));
         assert!(refused.unwrap().text().contains("100 nodes"));
     }
-    let parameters = |count: usize| "a&".repeat(count - 1) + "value=1";
+    let parameters = |count: usize| "value=1&".repeat(count - 1) + "value=1";
     let put_form = |form: &str| form_request("PUT", &format!("{url}/v2/keys/form"), form).status;
     assert_eq!([put_form(&parameters(100)), put_form(&parameters(101))], [201, 400]);
     let query = get(&format!("{url}/v2/keys/form?{}", parameters(5_000)));

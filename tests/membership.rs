@@ -116,8 +116,12 @@ impl Members {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
+    /// The configuration at a node, which is the same at all nodes but for the name of
+    /// its proposer.
     fn configuration(&self, node: usize) -> Value {
-        get(&format!("{}/configuration", self.cluster.admin_url(node))).json()
+        let mut shown = get(&format!("{}/configuration", self.cluster.admin_url(node))).json();
+        assert_eq!(shown["proposerId"].take(), format!("p{}", node + 1));
+        shown
     }
 
     /// How an acceptor stands, if it answers.

@@ -11,6 +11,8 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::web::{Bytes, Data, ServiceConfig};
 use actix_web::{App, test};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use gryadka::actors::{
     ChangeMembers, Chaos, Inspect, List, LocalReads, MemberList, MemberView, Service, Submit,
 };
@@ -48,6 +50,7 @@ fn listed(value: &'static str, prefix: &str, position: LogPosition) -> Listed {
 /// Answers at once, as a leader would.
 struct FakeReplica {
     changes: Arc<Mutex<Vec<MemberChange>>>,
+    waiting: Vec<Submit>,
 }
 
 impl Actor for FakeReplica {
@@ -57,7 +60,12 @@ impl Actor for FakeReplica {
 impl Handler<Submit> for FakeReplica {
     type Result = ();
 
+    /// A command on `waits` holds its place for ever.
     fn handle(&mut self, submit: Submit, _: &mut Self::Context) {
+        if submit.key.as_str() == "waits" {
+            self.waiting.push(submit);
+            return;
+        }
         let answer = answer(&submit.key, &submit.submission.command, "agreed", LEADER);
         submit.answer.send(Ok(answer)).unwrap();
     }
@@ -149,7 +157,7 @@ impl Node {
     /// A node whose protocol offers nothing but commands.
     fn plain() -> Node {
         let changes = Arc::default();
-        let actor = FakeReplica { changes: Arc::clone(&changes) }.start();
+        let actor = FakeReplica { changes: Arc::clone(&changes), waiting: Vec::new() }.start();
         let state = ClientState {
             cluster_id: OwnCluster::new(ClusterId::new(7)),
             service: Service::new(actor.clone().recipient(), actor.recipient()),
@@ -166,7 +174,7 @@ impl Node {
     /// A node whose protocol offers all there is.
     fn full(has_leader: bool) -> Node {
         let changes = Arc::default();
-        let actor = FakeReplica { changes: Arc::clone(&changes) }.start();
+        let actor = FakeReplica { changes: Arc::clone(&changes), waiting: Vec::new() }.start();
         let view = Arc::new(FakeView { has_leader });
         let service = Service::new(actor.clone().recipient(), actor.clone().recipient())
             .with_local(view.clone())
@@ -384,6 +392,27 @@ async fn a_protocol_with_fixed_members_and_no_local_reads_answers_as_ever() {
     assert_eq!(node.get("/k?consistency=stale").await.body, "agreed");
     assert_eq!(node.get("/v2/keys/k").await.json()["node"]["value"], "agreed");
     assert_eq!(node.get("/version").await.json()["protocol"], "caspaxos");
+}
+
+/// The original's clients know overload by 400 and the code, and no other status of it.
+#[actix_web::test]
+async fn the_originals_clients_are_told_of_overload_as_by_the_original() {
+    let node = Node::full(true);
+    let app = App::new().app_data(Data::new(node.state.clone()));
+    let app = test::init_service(app.configure(http::client_routes)).await;
+    let change = async || {
+        let request = test::TestRequest::post().uri("/change");
+        let request = request.set_json(json!({ "name": "read", "key": "k" }));
+        Seen::of(test::call_service(&app, request.to_request()).await).await
+    };
+    assert_eq!(change().await.status, 200);
+    let waits = Key::try_from("waits").unwrap();
+    let waiting =
+        (0..Service::MAX_COMMANDS).map(|_| node.state.service.submit(waits.clone(), Command::Get));
+    let mut waiting: FuturesUnordered<_> = waiting.collect();
+    assert!(waiting.next().now_or_never().is_none(), "none of them is answered");
+    let refused = change().await;
+    assert_eq!((refused.status, &refused.json()["code"]), (400, &"ConcurrentRequestError".into()));
 }
 
 #[actix_web::test]

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use support::{own_address, use_programs, wait_until};
 use tempfile::TempDir;
 
@@ -21,6 +22,7 @@ fn checkout(config: &str) -> TempDir {
     for entry in fs::read_dir(root.join("bin")).unwrap().flatten() {
         fs::copy(entry.path(), dir.path().join("bin").join(entry.file_name())).unwrap();
     }
+    fs::copy(root.join("matrix"), dir.path().join("matrix")).unwrap();
     symlink(root.join("Cargo.toml"), dir.path().join("Cargo.toml")).unwrap();
     let text = fs::read_to_string(root.join("configs").join(config)).unwrap();
     let text = text.replace("127.0.0.1", &own_address());
@@ -68,6 +70,11 @@ impl Drop for Scripts {
 fn ten_nodes_run_are_upset_and_stop(config: &str) {
     let config_path = format!("configs/{config}");
     let scripts = Scripts { dir: checkout(config), config: config_path };
+    // The shipped matrix is for ten nodes, and is what people edit.
+    let matrix = scripts.dir.path().join("matrix");
+    let (last, rows) = ("0.0 ".repeat(9) + "0.0\n", fs::read_to_string(&matrix).unwrap());
+    assert_eq!(rows, last.repeat(10));
+    fs::write(&matrix, last.repeat(9) + "0.25" + &last[3..]).unwrap();
     let began = Instant::now();
     let said = scripts.must("bin/start_server.sh CONFIG");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
@@ -79,6 +86,20 @@ fn ten_nodes_run_are_upset_and_stop(config: &str) {
     assert_eq!(scripts.must("bin/client.sh CONFIG get color"), "green\n");
     scripts.refused("bin/client.sh CONFIG get nothing", 3, "key \"nothing\" does not exist");
     scripts.refused("bin/client.sh CONFIG frobnicate x", 2, "Invalid operation");
+
+    // It was uploaded.
+    let shown = scripts.must("bin/chaos-client.sh CONFIG get");
+    assert_eq!(shown.lines().last(), Some(&*("0.25".to_owned() + &" 0.00".repeat(9))));
+
+    // What is stored, by any node.
+    wait_until("s0 has applied it", || {
+        let log = scripts.must("bin/client.sh CONFIG debug log");
+        let log: Value = serde_json::from_str(&log).unwrap();
+        log["pairs"] == json!({ "color": "green" }) && log["pairsLeftOut"] == 0
+    });
+    if config == "ten-nodes.json" {
+        every_replica_says_who_leads(&scripts);
+    }
 
     // The matrix, and what is no matrix.
     let (first, others) = ("0 0.126 ".to_owned() + &"0 ".repeat(8), "0 ".repeat(10) + "\n");
@@ -139,6 +160,27 @@ fn ten_nodes_run_are_upset_and_stop(config: &str) {
         processes.filter(works_here).count() == 0
     });
     assert_eq!(scripts.must("bin/stop_server.sh CONFIG"), "stopped: nothing was running\n");
+}
+
+/// The leader shows how far the others are, which say who that is.
+fn every_replica_says_who_leads(scripts: &Scripts) {
+    let cluster = fs::read_to_string(scripts.dir.path().join(&scripts.config)).unwrap();
+    let cluster: Value = serde_json::from_str(&cluster).unwrap();
+    let debug = |node: usize, variable: &str| -> Value {
+        let admin = cluster["nodes"][format!("s{node}")]["listen"]["admin"].as_str().unwrap();
+        let (ip, port) = admin.split_once(':').unwrap();
+        let line = format!("bin/client.sh CONFIG debug {variable} {ip} {port}");
+        serde_json::from_str(&scripts.must(&line)).unwrap()
+    };
+    wait_until("all ten name one leader", || {
+        let leader = debug(0, "leaderName");
+        let Some(name) = leader.as_str() else { return false };
+        let says_so = |node: usize| match debug(node, "matchIndex") {
+            Value::Object(each) => leader == format!("s{node}") && each.len() == 10,
+            shown => shown == format!("{name} leads: ask its admin listener"),
+        };
+        (0..10).all(says_so)
+    });
 }
 
 #[test]

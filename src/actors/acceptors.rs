@@ -15,13 +15,14 @@ use super::proposer::Proposer;
 use super::service::Service;
 use crate::caspaxos::{
     AcceptorId, AcceptorStatus, Collected, Configuration, ConfigurationStep, Epoch, ListKind,
-    ListPage, ListRequest, Place, ReconfigurationError, Reply, Request,
+    ListPage, ListRequest, Place, ProposerId, ReconfigurationError, Reply, Request,
 };
 use crate::kv::{Command, Key, Refusal};
 
 /// A handle on a proposer and, through it, on its acceptors.
 #[derive(Clone)]
 pub struct Acceptors {
+    proposer: ProposerId,
     /// All that share the keys of this node; the first one does what is asked.
     shards: Vec<Addr<Proposer>>,
     view: Arc<ProposerView>,
@@ -94,9 +95,10 @@ impl Acceptors {
     const PAGE_BYTES: u32 = 64 << 10;
 
     /// A handle on proposers that share the keys of a node, one at least; the view
-    /// is that of the first, the service that of all. The deployment says that there
-    /// are nodes at the places `deployed`.
+    /// is that of the first, the service that of all. The deployment calls them all
+    /// `proposer`, and says that there are nodes at the places `deployed`.
     pub fn new(
+        proposer: ProposerId,
         shards: Vec<Addr<Proposer>>,
         view: Arc<ProposerView>,
         service: Service,
@@ -105,7 +107,12 @@ impl Acceptors {
         // What is rescanned is read under the configuration of this view.
         let service = service.through(shards[0].clone().recipient());
         let (collector, deployed) = (CollectorView::default(), deployed.into());
-        Acceptors { shards, view, service, collector, deployed }
+        Acceptors { proposer, shards, view, service, collector, deployed }
+    }
+
+    /// The id of the proposer.
+    pub fn proposer(&self) -> ProposerId {
+        self.proposer
     }
 
     /// How far the collector of this node has come.

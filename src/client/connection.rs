@@ -323,12 +323,20 @@ impl Request {
     }
 }
 
+/// A PUT with its conditions in the query, where the etcd-like server of the original
+/// looks for them. It knows no `prevValue`, which may be longer than a query can be.
 fn put(key: &str, value: &str, parameters: Vec<(&'static str, String)>) -> Request {
-    let form = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(parameters)
-        .append_pair("value", value)
-        .finish();
-    Request { form: Some(form), ..Request::of(Method::PUT, path(key)) }
+    let encoded = |pairs: Vec<(&str, String)>| {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+    };
+    let (mut form, query): (Vec<_>, Vec<_>) =
+        parameters.into_iter().partition(|(name, _)| *name == "prevValue");
+    form.push(("value", value.to_owned()));
+    let path = match &query[..] {
+        [] => path(key),
+        _ => format!("{}?{}", path(key), encoded(query)),
+    };
+    Request { form: Some(encoded(form)), ..Request::of(Method::PUT, path) }
 }
 
 /// A client of one connection that lives until it breaks.

@@ -10,6 +10,7 @@
 //! - [`Layout`] is what the cluster file says: where acceptors and proposers are.
 //! - [`ChaosControl`] puts connection matrices in force and kills nodes.
 //! - [`Keys`] gets and puts keys for people.
+//! - [`Import`] copies the keys of the original, Gryadka in JavaScript.
 //! - [`Control`] asks the proposers, makes steps and rescans.
 //!
 //! Nothing is kept between runs. What an interrupted operation has done is in
@@ -18,6 +19,7 @@
 mod chaos;
 mod dump;
 mod error;
+mod import;
 mod keys;
 mod layout;
 mod operate;
@@ -31,6 +33,7 @@ mod survey;
 pub use chaos::ChaosControl;
 pub use dump::{Format, UnknownFormat};
 pub use error::ControlError;
+pub use import::Import;
 pub use keys::{KeyCommand, KeyError, Keys, Shape};
 pub use layout::{Layout, ProposerAt};
 pub use operate::{At, Control};

@@ -6,10 +6,11 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::gryadka::{Refused, refuse};
 use super::{ApiError, ClientState, Configurations, body};
-use crate::actors::Acceptors;
+use crate::actors::{Acceptors, RescanError};
 use crate::caspaxos::{
     AcceptorId, Configuration, ConfigurationStep, Epoch, MAX_ACCEPTORS, Place, Quorum,
     ReconfigurationError, UnsafeConfiguration,
@@ -20,23 +21,26 @@ use crate::config::{HttpUrl, RedisAddress, parse_acceptor_id};
 /// with its name and a host name of 253 bytes.
 const MAX_BYTES: usize = 128 << 10;
 
+/// How many of the rescans that a step needs run at once: each reads every key.
+static RESCANS: Semaphore = Semaphore::const_new(1);
+
 /// `GET /configuration`.
 pub async fn read(state: web::Data<ClientState>) -> HttpResponse {
     match &state.configuration {
         Configurations::Fixed(configuration) => HttpResponse::Ok().json(configuration),
-        Configurations::Acceptors(acceptors) => {
-            HttpResponse::Ok().json(describe(&acceptors.configuration()))
-        }
+        Configurations::Acceptors(acceptors) => HttpResponse::Ok().json(describe(acceptors)),
     }
 }
 
 /// The configuration in the original's form.
-pub(super) fn describe(configuration: &Configuration) -> Value {
+pub(super) fn describe(acceptors: &Acceptors) -> Value {
+    let configuration = acceptors.configuration();
     let quorum = |quorum: &Quorum| {
         let nodes = quorum.acceptors.iter().map(|id| node(id, configuration.places.get(id)));
         json!({ "nodes": nodes.collect::<Vec<_>>(), "quorum": quorum.size })
     };
     json!({
+        "proposerId": acceptors.proposer(),
         "configVersion": configuration.epoch,
         "prepare": quorum(&configuration.prepare),
         "accept": quorum(&configuration.accept),
@@ -65,9 +69,10 @@ struct Posted {
     config_version: u64,
     prepare: PostedQuorum,
     accept: PostedQuorum,
-    /// Whether every key was rescanned under the version that was read.
-    #[serde(default)]
-    rescanned: bool,
+    /// Whether every key was rescanned under the version that was read. The original's
+    /// control node, which reads the keys of its own Redis servers, says nothing: then
+    /// this node does it, where the step needs it.
+    rescanned: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +83,8 @@ struct PostedQuorum {
 }
 
 /// An acceptor as operators write it: `{"host", "port"}` of a Redis or
-/// `{"peer"}` of a node, with a name where it has none yet.
+/// `{"peer"}` of a node, with a name where it has none yet. A Redis without a name is
+/// called `HOST:PORT`, since the original has no names.
 #[derive(Clone, Deserialize)]
 #[serde(
     rename_all = "camelCase",
@@ -110,14 +116,31 @@ impl PostedNode {
             }
             _ => return Err("a node has either host and port, or peer".into()),
         };
-        let id = match (self.id, &place) {
-            (Some(id), _) => parse_acceptor_id(&id)?,
-            (None, Some(place)) => {
-                let is_there = |(_, other): &(_, &Place)| is_same_place(other, place);
-                let known = known.iter().find(is_there).map(|(id, _)| id.clone());
-                known.ok_or("a node that is not known yet needs an id, the acceptor's name")?
+        let is_there = |(_, other): &(_, &Place)| {
+            place.as_ref().is_some_and(|place| is_same_place(other, place))
+        };
+        let id = match (self.id, &place, known.iter().find(is_there)) {
+            (Some(id), _, _) => parse_acceptor_id(&id)?,
+            (None, Some(_), Some((id, _))) => id.clone(),
+            (None, Some(Place::Redis { host, port, .. }), None) => {
+                let id = parse_acceptor_id(&format!("{host}:{port}"));
+                let id = id.map_err(|why| {
+                    format!("a node without an id is called by its address; give it an id: {why}")
+                })?;
+                if known.contains_key(&id) {
+                    return Err(format!(
+                        "acceptor {id} is known and is elsewhere; give the new one an id"
+                    ));
+                }
+                id
             }
-            (None, None) => return Err("a node needs an id, host and port, or peer".into()),
+            (None, Some(Place::Peer { .. }), None) => {
+                return Err(
+                    "a node at a peer that is not known yet needs an id, the acceptor's name"
+                        .into(),
+                );
+            }
+            (None, None, _) => return Err("a node needs an id, host and port, or peer".into()),
         };
         if place.is_none() && !known.contains_key(&id) {
             return Err(format!(
@@ -198,7 +221,15 @@ async fn make_step(
         Ok(posted) => posted,
         Err(error) => return malformed(&error),
     };
-    let step = match step(posted, &acceptors.configuration()) {
+    let known = acceptors.configuration();
+    // Before its nodes: they may be known to a version that is not read here.
+    let (expected, found) = (Epoch(posted.config_version), known.epoch);
+    if expected != found {
+        let error = UnsafeConfiguration::Mismatch { expected, found };
+        return Ok(refuse_step(&error.into()));
+    }
+    let says_nothing = posted.rescanned.is_none();
+    let step = match step(posted, &known) {
         Ok(step) => step,
         Err(why) => return malformed(&why),
     };
@@ -207,13 +238,55 @@ async fn make_step(
     {
         return Ok(refused.answer());
     }
-    Ok(match acceptors.reconfigure(step).await {
-        Ok(_) => HttpResponse::Ok().json(describe(&acceptors.configuration())),
-        Err(error) => {
-            let (status, code) = class(&error);
-            refuse(status, code, error)
-        }
+    let acceptors = acceptors.clone();
+    // A client that goes away stops nothing: it may ask again.
+    let made = actix_web::rt::spawn(async move {
+        let step = match says_nothing && needs_rescan(&known, &step) {
+            true => rescanned(&acceptors, step).await?,
+            false => step,
+        };
+        acceptors.reconfigure(step).await.map(|_| describe(&acceptors))
+    });
+    Ok(match made.await.unwrap_or(Err(ReconfigurationError::Unknown)) {
+        Ok(shown) => HttpResponse::Ok().json(shown),
+        Err(error) => refuse_step(&error),
     })
+}
+
+/// Whether a step is safe once every key was rescanned, and not before.
+fn needs_rescan(known: &Configuration, step: &ConfigurationStep) -> bool {
+    matches!(known.after(step.clone()), Err(UnsafeConfiguration::Hidden { .. }))
+}
+
+/// The step, after every key was rescanned under the version that it begins at.
+async fn rescanned(
+    acceptors: &Acceptors,
+    step: ConfigurationStep,
+) -> Result<ConfigurationStep, ReconfigurationError> {
+    let _only = RESCANS.try_acquire().map_err(|_| ReconfigurationError::Busy)?;
+    let mut after = None;
+    loop {
+        let page = acceptors.rescan(after, usize::MAX).await;
+        let page = page.map_err(|error| match error {
+            RescanError::Reconfigured(expected, found) => {
+                UnsafeConfiguration::Mismatch { expected, found }.into()
+            }
+            RescanError::NoQuorum | RescanError::Refused(..) => ReconfigurationError::Failed,
+        })?;
+        let (expected, found) = (step.from, page.config_version);
+        if expected != found {
+            return Err(UnsafeConfiguration::Mismatch { expected, found }.into());
+        }
+        after = page.after;
+        if after.is_none() {
+            return Ok(ConfigurationStep { is_rescanned: true, ..step });
+        }
+    }
+}
+
+fn refuse_step(error: &ReconfigurationError) -> HttpResponse {
+    let (status, code) = class(error);
+    refuse(status, code, error)
 }
 
 fn step(posted: Posted, known: &Configuration) -> Result<ConfigurationStep, String> {
@@ -235,7 +308,13 @@ fn step(posted: Posted, known: &Configuration) -> Result<ConfigurationStep, Stri
     };
     let (prepare, accept) = (quorum(posted.prepare)?, quorum(posted.accept)?);
     let from = Epoch(posted.config_version);
-    Ok(ConfigurationStep { from, prepare, accept, places, is_rescanned: posted.rescanned })
+    Ok(ConfigurationStep {
+        from,
+        prepare,
+        accept,
+        places,
+        is_rescanned: posted.rescanned.unwrap_or(false),
+    })
 }
 
 fn class(error: &ReconfigurationError) -> (StatusCode, &'static str) {
@@ -244,7 +323,7 @@ fn class(error: &ReconfigurationError) -> (StatusCode, &'static str) {
             (StatusCode::BAD_REQUEST, "ConfigVersionMismatch")
         }
         ReconfigurationError::Unsafe(_) => (StatusCode::BAD_REQUEST, "UnsafeConfiguration"),
-        ReconfigurationError::Busy => (StatusCode::CONFLICT, "Busy"),
+        ReconfigurationError::Busy => (StatusCode::BAD_REQUEST, "ConcurrentRequestError"),
         ReconfigurationError::NotEmpty(_) => (StatusCode::CONFLICT, "AcceptorNotEmpty"),
         ReconfigurationError::OtherCluster { .. } => (StatusCode::CONFLICT, "OtherCluster"),
         ReconfigurationError::Unreachable(_) => {
@@ -255,5 +334,41 @@ fn class(error: &ReconfigurationError) -> (StatusCode, &'static str) {
             (StatusCode::SERVICE_UNAVAILABLE, "PrepareError")
         }
         ReconfigurationError::Unknown => (StatusCode::GATEWAY_TIMEOUT, "CommitError"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(posted: &str) -> Result<String, String> {
+        let redis = |port| Place::Redis { host: "redis".into(), port, is_transient: false };
+        let known = [("a1", redis(6379)), ("redis:6381", redis(6380))];
+        let known = known.map(|(id, place)| (AcceptorId::from(id), place)).into();
+        let node: PostedNode = serde_json::from_str(posted).unwrap();
+        node.resolve(&known).map(|(id, _)| id.to_string())
+    }
+
+    #[test]
+    fn a_redis_without_an_id_is_the_known_one_there_or_called_by_its_address() {
+        for (posted, id) in [
+            (r#"{"host":"redis","port":6379}"#, "a1"),
+            (r#"{"host":"redis","port":6380}"#, "redis:6381"),
+            (r#"{"host":"redis","port":6382}"#, "redis:6382"),
+            (r#"{"id":"a4","host":"redis","port":6382}"#, "a4"),
+        ] {
+            assert_eq!(resolved(posted), Ok(id.to_owned()));
+        }
+        for (posted, why) in [
+            // That name is another server's.
+            (r#"{"host":"redis","port":6381}"#, "acceptor redis:6381 is known and is elsewhere"),
+            (r#"{"host":"::1","port":0}"#, "0 is not a port"),
+            (r#"{"peer":"http://redis:8101"}"#, "a node at a peer"),
+            (r#"{}"#, "a node needs an id"),
+        ] {
+            assert!(resolved(posted).unwrap_err().contains(why), "{posted}");
+        }
+        let long = format!(r#"{{"host":"{}","port":6382}}"#, "h".repeat(70));
+        assert!(resolved(&long).unwrap_err().contains("give it an id"));
     }
 }

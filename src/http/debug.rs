@@ -5,8 +5,16 @@ use serde_json::{Map, Value, json};
 
 use super::configuration;
 use super::{ApiError, ClientState, Configurations};
+use crate::actors::MemberView;
+use crate::kv::{Consistency, Listed};
 
-/// `GET /debug`: everything.
+/// What is not shown among all: it reads all keys.
+const LOG: &str = "log";
+
+/// How many pairs `log` shows.
+const MAX_PAIRS: usize = 1000;
+
+/// `GET /debug`: everything, but for the stored pairs.
 pub async fn all(state: web::Data<ClientState>) -> HttpResponse {
     HttpResponse::Ok().json(variables(&state).await)
 }
@@ -17,14 +25,48 @@ pub async fn one(
     state: web::Data<ClientState>,
 ) -> Result<HttpResponse, ApiError> {
     let mut variables = variables(&state).await;
+    if *variable == LOG {
+        return Ok(HttpResponse::Ok().json(log(&state, variables.remove(LOG)).await));
+    }
     match variables.remove(variable.as_str()) {
         Some(value) => Ok(HttpResponse::Ok().json(value)),
         None => {
+            variables.entry(LOG).or_insert(Value::Null);
             let names: Vec<&str> = variables.keys().map(String::as_str).collect();
             let (variable, names) = (variable.into_inner(), names.join(", "));
             Err(ApiError::NotFound(format!("there is no {variable:?} here; there are {names}")))
         }
     }
+}
+
+/// What is stored, as the original's `log` is, and with a log how far it has come. On
+/// Raft it is what this replica has applied.
+async fn log(state: &ClientState, progress: Option<Value>) -> Map<String, Value> {
+    let mut shown = match progress {
+        Some(Value::Object(progress)) => progress,
+        _ => Map::new(),
+    };
+    match state.service.list(String::new(), Consistency::Stale, pairs).await {
+        Ok((pairs, left)) => {
+            shown.insert("pairs".into(), pairs.into());
+            shown.insert("pairsLeftOut".into(), left.into());
+        }
+        Err(why) => {
+            shown.insert("pairs".into(), Value::Null);
+            shown.insert("whyNoPairs".into(), why.to_string().into());
+        }
+    }
+    shown
+}
+
+/// The first pairs in the order of their keys, and how many there are besides.
+fn pairs(listed: Listed) -> (Map<String, Value>, usize) {
+    let left = listed.records.len().saturating_sub(MAX_PAIRS);
+    let pairs = listed.records.into_iter().take(MAX_PAIRS).map(|(key, record)| {
+        let value = record.value.unwrap_or_default();
+        (key.as_str().to_owned(), String::from_utf8_lossy(&value).into())
+    });
+    (pairs.collect(), left)
 }
 
 /// What the protocol, the matrix and the node tell, each by its name.
@@ -41,13 +83,15 @@ async fn variables(state: &ClientState) -> Map<String, Value> {
     }
     let told = match &state.configuration {
         Configurations::Acceptors(acceptors) => {
-            all.insert("configuration".into(), configuration::describe(&acceptors.configuration()));
+            all.insert("configuration".into(), configuration::describe(acceptors));
             all.insert("collector".into(), json!(acceptors.collector().status()));
             acceptors.describe().await
         }
         Configurations::Fixed(configuration) => {
             all.insert("configuration".into(), configuration.clone());
-            state.service.state().map(with_progress)
+            let members = state.service.members().unwrap_or_default();
+            let leader = members.into_iter().find(|member| member.is_leader);
+            state.service.state().map(|told| with_progress(told, leader))
         }
     };
     if let Some(Value::Object(told)) = told {
@@ -56,13 +100,22 @@ async fn variables(state: &ClientState) -> Map<String, Value> {
     all
 }
 
-/// What the leader knows of each member, also under the names of the paper.
-fn with_progress(mut state: Value) -> Value {
+/// What the leader knows of each member, also under the names of the paper. Another
+/// replica knows nothing of it, and says who leads.
+fn with_progress(mut state: Value, leader: Option<MemberView>) -> Value {
+    let name = leader.map(|leader| leader.name);
+    let is_leading = state["leader"] == state["id"];
     for index in ["matchIndex", "nextIndex"] {
-        let each = state["replication"].as_object().into_iter().flatten();
-        let each: Map<String, Value> =
-            each.map(|(id, progress)| (id.clone(), progress[index].clone())).collect();
-        state[index] = each.into();
+        state[index] = match (is_leading, &name) {
+            (true, _) => {
+                let each = state["replication"].as_object().into_iter().flatten();
+                let each = each.map(|(id, progress)| (id.clone(), progress[index].clone()));
+                each.collect::<Map<String, Value>>().into()
+            }
+            (false, Some(name)) => format!("{name} leads: ask its admin listener").into(),
+            (false, None) => "no leader is known here; ask again, or another node".into(),
+        };
     }
+    state["leaderName"] = name.into();
     state
 }

@@ -97,11 +97,11 @@ pub async fn change(
                 .content_type("application/json")
                 .body(format!(r#"{{"value":{value}}}"#)))
         }
-        // The original answers 400 to both; its clients tell them by the code.
+        // The original answers 400 to all three; its clients tell them by the code.
         Err(Refusal::Failed(why)) => Ok(refuse(StatusCode::BAD_REQUEST, "PrepareError", why)),
         Err(Refusal::Unknown(why)) => Ok(refuse(StatusCode::BAD_REQUEST, "CommitError", why)),
         Err(refusal @ Refusal::Overloaded) => {
-            Ok(refuse(StatusCode::TOO_MANY_REQUESTS, "ConcurrentRequestError", refusal))
+            Ok(refuse(StatusCode::BAD_REQUEST, "ConcurrentRequestError", refusal))
         }
         Err(refusal @ Refusal::Stopping) => {
             Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "ProposerIsOff", refusal))

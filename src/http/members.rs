@@ -2,11 +2,11 @@
 //! etcd's `GET /v2/members` shows them.
 
 use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError, web};
 use serde::Serialize;
 use serde_json::json;
 
-use super::v2_answer::{CLUSTER_HEADER, cluster_id};
+use super::v2_answer::{Answerer, CLUSTER_HEADER, EtcdError, cluster_id};
 use super::{ApiError, ClientState, body, not_here};
 use crate::actors::MemberView;
 use crate::config::HttpUrl;
@@ -70,7 +70,7 @@ async fn change(
     id: ReplicaId,
     state: &ClientState,
 ) -> Result<HttpResponse, ApiError> {
-    let Some(result) = state.service.change_members(change).await else { return not_here().await };
+    let Some(result) = state.service.change_members(change).await else { return Err(not_here()) };
     Ok(match result? {
         Changed::Done => HttpResponse::NoContent().finish(),
         Changed::Learner { why } => {
@@ -98,40 +98,44 @@ fn peer_url(body: &[u8]) -> Result<String, ApiError> {
 }
 
 /// `GET /v2/members`.
-pub async fn all(
-    request: HttpRequest,
-    state: web::Data<ClientState>,
-) -> Result<HttpResponse, ApiError> {
-    let members = readable(&request, &state).await?;
-    let members = members.into_iter().map(Member::from).collect();
-    Ok(answer(&state, &MemberList { members }))
+pub async fn all(request: HttpRequest, state: web::Data<ClientState>) -> HttpResponse {
+    answer(
+        &state,
+        readable(&request, &state)
+            .map(|members| MemberList { members: members.into_iter().map(Member::from).collect() }),
+    )
 }
 
 /// `GET /v2/members/leader`.
-pub async fn leader(
-    request: HttpRequest,
-    state: web::Data<ClientState>,
-) -> Result<HttpResponse, ApiError> {
-    let members = readable(&request, &state).await?;
-    let leader = members.into_iter().find(|member| member.is_leader);
-    // etcd's words.
-    let leader = leader.ok_or_else(|| Refusal::Failed("During election".into()))?;
-    Ok(answer(&state, &Member::from(leader)))
+pub async fn leader(request: HttpRequest, state: web::Data<ClientState>) -> HttpResponse {
+    let leader = readable(&request, &state).and_then(|members| {
+        let leader = members.into_iter().find(|member| member.is_leader);
+        // etcd's words.
+        Ok(leader.ok_or_else(|| Refusal::Failed("During election".into()))?)
+    });
+    answer(&state, leader.map(Member::from))
 }
 
 /// The members, for a request that may see them.
-async fn readable(request: &HttpRequest, state: &ClientState) -> Result<Vec<MemberView>, ApiError> {
-    let Some(members) = state.service.members() else { return not_here().await };
+fn readable(request: &HttpRequest, state: &ClientState) -> Result<Vec<MemberView>, ApiError> {
+    let members = state.service.members().ok_or_else(not_here)?;
     match *request.method() {
         Method::GET | Method::HEAD => Ok(members),
         _ => Err(ApiError::MethodNotAllowed("GET, HEAD")),
     }
 }
 
-fn answer(state: &ClientState, body: &impl Serialize) -> HttpResponse {
+/// In etcd's form. What etcd answers too has a message alone there; what is not served
+/// has an error code.
+fn answer(state: &ClientState, body: Result<impl Serialize, ApiError>) -> HttpResponse {
+    let body = match body {
+        Ok(body) => body,
+        Err(error @ ApiError::Refused(_)) => return error.error_response(),
+        Err(error) => return Answerer::new(&state.cluster_id).error(&EtcdError::Api(error)),
+    };
     let mut response: HttpResponseBuilder = HttpResponse::Ok();
     response.insert_header((CLUSTER_HEADER, cluster_id(&state.cluster_id)));
-    let mut text = serde_json::to_string(body).expect("plain data is JSON");
+    let mut text = serde_json::to_string(&body).expect("plain data is JSON");
     text.push('\n');
     response.content_type("application/json").body(text)
 }

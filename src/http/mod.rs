@@ -95,7 +95,7 @@ pub enum Protocol {
 pub fn client_routes(config: &mut web::ServiceConfig) {
     config
         .service(v2_scope())
-        .service(web::resource("/metrics").to(not_here::<()>))
+        .service(web::resource("/metrics").to(async || Err::<(), _>(not_here())))
         .service(writable("/change", gryadka::change))
         .service(writable("/register-change", gryadka::register_change))
         .service(configuration_resource(configuration::change_among_known))
@@ -113,7 +113,7 @@ fn v2_scope() -> actix_web::Scope {
         .service(web::scope("/keys").default_service(web::to(v2::keys)))
         .service(web::resource(["/members", "/members/"]).to(members::all))
         .service(web::resource("/members/leader").to(members::leader))
-        .default_service(web::to(not_here::<()>))
+        .default_service(web::to(v2::nothing))
 }
 
 /// A resource that is read with GET and HEAD, and nothing else.
@@ -173,8 +173,8 @@ fn otherwise(allowed: &'static str, content_type: &'static str) -> actix_web::Ro
     })
 }
 
-async fn not_here<T>() -> Result<T, ApiError> {
-    Err(ApiError::NotFound("no such API here; the v2 API is at /v2/keys/".into()))
+fn not_here() -> ApiError {
+    ApiError::NotFound("no such API here; the v2 API is at /v2/keys/".into())
 }
 
 /// The routes of the peer listener.

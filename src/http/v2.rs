@@ -4,7 +4,8 @@
 //! the indices are too; on CASPaxos `modifiedIndex` counts the changes of one
 //! key, and `X-Etcd-Index` is that of the answered key. Directories are implicit: one
 //! is there while a key lies in it. TTLs, watches, in-order keys (POST) and
-//! explicit directories are refused, never silently ignored.
+//! explicit directories are refused, never silently ignored; so are parameters that
+//! nobody knows, and bodies that hold none.
 //!
 //! Beyond etcd's: a read that accepts `application/octet-stream` is answered with the
 //! value alone, byte for byte; `dir=true` asks for the directory where a key has the
@@ -18,7 +19,7 @@ use super::body::{self, MAX_FORM_BYTES};
 use super::form::Form;
 use super::idempotency::request_id;
 use super::v2_answer::{Answerer, BYTES, EtcdError, Listing, MAX_LISTING_DEPTH};
-use super::{ApiError, ClientState};
+use super::{ApiError, ClientState, not_here};
 use crate::kv::{Command, Compare, Consistency, Key, Submission, Verdict};
 
 /// Every method on `/v2/keys` and below.
@@ -34,6 +35,12 @@ pub async fn keys(
     }
 }
 
+/// Whatever else is asked for below `/v2`, in etcd's form of an error: some of its
+/// clients take an answer without an error code for success.
+pub async fn nothing(state: web::Data<ClientState>) -> HttpResponse {
+    Answerer::new(&state.cluster_id).error(&EtcdError::Api(not_here()))
+}
+
 async fn handle(
     request: &HttpRequest,
     payload: web::Payload,
@@ -41,6 +48,11 @@ async fn handle(
     answerer: &Answerer,
 ) -> Result<HttpResponse, EtcdError> {
     let method = request.method();
+    // What etcd serves and this server does not has an error code; what etcd does not
+    // serve either is refused in its words.
+    if *method == Method::POST {
+        return Err(ApiError::MethodNotAllowed("HEAD, GET, PUT, DELETE").into());
+    }
     if ![Method::GET, Method::HEAD, Method::PUT, Method::DELETE].contains(method) {
         return Ok(answerer.method_not_allowed());
     }
@@ -115,19 +127,31 @@ fn clean(path: &str) -> String {
     parts.join("/")
 }
 
-/// The parameters of the query and, as in etcd, of the body of a PUT that says
-/// that it is a form.
+/// The parameters of the query and of the body of a PUT, which is a form. What a
+/// write says elsewhere would be lost in etcd; here it is refused.
 async fn read_form(request: &HttpRequest, payload: web::Payload) -> Result<Form, EtcdError> {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let bad_form = |cause: String| EtcdError::Invalid { code: 210, cause };
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-    let is_form = *request.method() == Method::PUT
-        && media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    let is_form = media_type.trim().eq_ignore_ascii_case(FORM);
     let body = body::read(payload, MAX_FORM_BYTES).await?;
-    let body = if is_form { body } else { Default::default() };
-    let bad_form = |cause: String| EtcdError::Invalid { code: 210, cause };
+    let body = match *request.method() {
+        Method::PUT if is_form || body.is_empty() => body,
+        Method::PUT => {
+            let why = format!("send the body as {FORM}, value=..., not as {media_type:?}");
+            return Err(bad_form(why));
+        }
+        Method::DELETE if !body.is_empty() => {
+            return Err(bad_form("DELETE has no body: give the parameters in the query".into()));
+        }
+        _ => Default::default(),
+    };
     let body = std::str::from_utf8(&body).map_err(|_| bad_form("the form is not UTF-8".into()))?;
     let query = request.uri().query().unwrap_or_default();
-    Form::parse(body, query).map_err(|error| bad_form(error.to_string()))
+    let form = Form::parse(body, query).map_err(|error| bad_form(error.to_string()))?;
+    form.check_known().map_err(|cause| EtcdError::Invalid { code: 209, cause })?;
+    Ok(form)
 }
 
 struct Parameters {

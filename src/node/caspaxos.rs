@@ -119,7 +119,7 @@ pub fn start_proposer(
     let cluster = view.cluster().clone();
     let peers = deployment.peers.values().map(|url| Place::Peer { url: url.to_string() });
     let deployed = peers.chain(founding_places).collect();
-    let acceptors = Acceptors::new(shards, view, service.clone(), deployed);
+    let acceptors = Acceptors::new(proposer.id, shards, view, service.clone(), deployed);
     let status = acceptors.collector().clone();
     actix::spawn(Collector::new(acceptors.clone(), proposer.collection, status).run());
     Ok(Running { service, acceptors, cluster, overtaken, arbiters })
@@ -137,7 +137,7 @@ fn check_redis(deployment: &Deployment, configuration: &Configuration) -> Result
             Err(error @ RedisError::Unreachable { .. }) => {
                 log::warn!("acceptor {acceptor} is away and will be tried again: {error}");
             }
-            Err(error @ RedisError::Unsafe { .. }) => {
+            Err(error @ (RedisError::Unsafe { .. } | RedisError::Original { .. })) => {
                 log::warn!("acceptor {acceptor} is not used: {error}");
                 usable.retain(|id| id != acceptor);
                 first.get_or_insert_with(|| (acceptor.clone(), error));

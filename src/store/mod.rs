@@ -38,7 +38,7 @@ mod redis;
 mod snapshot_file;
 mod snapshot_receiver;
 
-pub use self::redis::{RedisError, RedisStore};
+pub use self::redis::{OriginalAcceptor, OriginalBallot, OriginalRegister, RedisError, RedisStore};
 pub use configuration_file::{
     ConfigurationFileError, Kept, read_configuration, write_configuration,
 };

@@ -10,6 +10,7 @@
 //! What it leaves out: Sentinel and Redis Cluster failover. They promote
 //! replicas that may have missed acknowledged writes.
 
+mod original;
 mod scripts;
 mod settings;
 
@@ -22,6 +23,7 @@ use redis::{
     Client, Connection, IntoConnectionInfo, Pipeline, RedisResult, ServerErrorKind, Value,
 };
 
+pub use self::original::{OriginalAcceptor, OriginalBallot, OriginalRegister};
 use self::scripts::{Names, Naming, Scripts};
 use super::{AcceptorStore, StoreError};
 use crate::caspaxos::{AcceptorId, Call, Reply, Request};
@@ -62,13 +64,28 @@ pub enum RedisError {
         /// What to do about it.
         remedy: String,
     },
+    /// It holds data of the original, beside which the registers of this program would
+    /// begin empty.
+    #[error(
+        "{server} holds data of the original Gryadka, as {key}/promise, {key}/ballot and \
+         {key}/value, which is not read here; to keep it: give the acceptor an empty Redis and \
+         import it (bin/import-gryadka.sh --help); to drop it: redis-cli {options} flushall"
+    )]
+    Original {
+        /// The address of the server.
+        server: String,
+        /// One of the keys.
+        key: String,
+        /// The address as redis-cli takes it.
+        options: String,
+    },
 }
 
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         match error {
             RedisError::Unreachable { server, why } => StoreError::Unreachable { server, why },
-            RedisError::Unsafe { ref server, .. } => {
+            RedisError::Unsafe { ref server, .. } | RedisError::Original { ref server, .. } => {
                 StoreError::Unreachable { server: server.clone(), why: error.to_string() }
             }
         }
@@ -149,19 +166,16 @@ impl RedisStore {
 
     fn try_connect(&self) -> Result<Connection, RedisError> {
         let failed = |error: redis::RedisError| unreachable(&self.address, error.to_string());
-        let server = (self.address.host.as_str(), self.address.port).into_connection_info();
-        // Without Nagle's algorithm, which would hold back the end of a batch.
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let server = server.map_err(failed)?.set_tcp_settings(tcp);
-        let client = Client::open(server).map_err(failed)?;
-        let mut connection = client.get_connection_with_timeout(TIMEOUT).map_err(failed)?;
-        connection.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
-        connection.set_write_timeout(Some(TIMEOUT)).map_err(failed)?;
+        let mut connection = connect(&self.address)?;
         // Again at each connection: the server may be another one by now.
         if !self.is_transient {
             settings::check(&mut connection, &self.address)?;
         }
         let run = settings::run_id(&mut connection, &self.address)?;
+        if let Some(key) = original::find(&mut connection, self.names.standing()).map_err(failed)? {
+            let options = format!("-h {} -p {}", self.address.host, self.address.port);
+            return Err(RedisError::Original { server: name(&self.address), key, options });
+        }
         let begun = Scripts::begin(&self.names, &run).exec(&mut connection);
         // What a transient one cannot write now it will say when it is asked.
         begun.or_else(|error| if self.is_transient { Ok(()) } else { Err(failed(error)) })?;
@@ -258,6 +272,20 @@ impl AcceptorStore for RedisStore {
         self.link = Link::Up(connection);
         Ok(replies)
     }
+}
+
+/// A connection to a server, as it is.
+fn connect(address: &RedisAddress) -> Result<Connection, RedisError> {
+    let failed = |error: redis::RedisError| unreachable(address, error.to_string());
+    let server = (address.host.as_str(), address.port).into_connection_info();
+    // Without Nagle's algorithm, which would hold back the end of a batch.
+    let tcp = TcpSettings::default().set_nodelay(true);
+    let server = server.map_err(failed)?.set_tcp_settings(tcp);
+    let client = Client::open(server).map_err(failed)?;
+    let connection = client.get_connection_with_timeout(TIMEOUT).map_err(failed)?;
+    connection.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
+    connection.set_write_timeout(Some(TIMEOUT)).map_err(failed)?;
+    Ok(connection)
 }
 
 /// Sends the commands as one pipeline; one answer or error each.

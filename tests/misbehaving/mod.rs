@@ -1,6 +1,6 @@
 //! An HTTP server that reads requests properly and answers them badly.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::io;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ pub enum Behaviour {
 pub struct Server {
     url: String,
     connections: Rc<Cell<usize>>,
-    writes: Rc<Cell<usize>>,
+    writes: Rc<RefCell<Vec<String>>>,
 }
 
 impl Server {
@@ -39,8 +39,8 @@ impl Server {
     pub async fn start(behaviour: Behaviour) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (connections, writes) = (Rc::<Cell<usize>>::default(), Rc::<Cell<usize>>::default());
-        actix::spawn(accept(listener, behaviour, connections.clone(), writes.clone()));
+        let (connections, writes) = (Rc::<Cell<usize>>::default(), Rc::default());
+        actix::spawn(accept(listener, behaviour, connections.clone(), Rc::clone(&writes)));
         Server { url, connections, writes }
     }
 
@@ -57,7 +57,13 @@ impl Server {
     /// How many requests came that would have changed something.
     #[allow(dead_code, reason = "not every test asks")]
     pub fn writes(&self) -> usize {
-        self.writes.get()
+        self.writes.borrow().len()
+    }
+
+    /// The last of them: method, target and body.
+    #[allow(dead_code, reason = "not every test asks")]
+    pub fn last_write(&self) -> String {
+        self.writes.borrow().last().cloned().unwrap_or_default()
     }
 }
 
@@ -65,7 +71,7 @@ async fn accept(
     listener: TcpListener,
     behaviour: Behaviour,
     connections: Rc<Cell<usize>>,
-    writes: Rc<Cell<usize>>,
+    writes: Rc<RefCell<Vec<String>>>,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
         connections.set(connections.get() + 1);
@@ -80,12 +86,13 @@ async fn accept(
 async fn serve(
     mut stream: TcpStream,
     behaviour: Behaviour,
-    writes: &Cell<usize>,
+    writes: &RefCell<Vec<String>>,
 ) -> io::Result<()> {
     const HALF: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"action\"";
     loop {
-        if read_request(&mut stream).await? != "get" {
-            writes.set(writes.get() + 1);
+        let request = read_request(&mut stream).await?;
+        if !request.starts_with("GET ") {
+            writes.borrow_mut().push(request);
         }
         match &behaviour {
             Behaviour::Answer(status, body) => {
@@ -111,16 +118,18 @@ async fn serve(
     }
 }
 
-/// Reads one request, its body included; gives its method in lower case.
+/// Reads one request; gives its method, target and body.
 async fn read_request(stream: &mut TcpStream) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
     }
-    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
     let length = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    Ok(head.split(' ').next().unwrap_or_default().to_owned())
+    let line: Vec<&str> = head.split(' ').take(2).collect();
+    Ok(format!("{} {}", line.join(" "), String::from_utf8_lossy(&body)))
 }

@@ -88,6 +88,40 @@ fn clusters_on_one_server_do_not_meet() {
 }
 
 #[test]
+fn a_server_with_data_of_the_original_is_refused_before_anything_is_written() {
+    let server = RedisServer::start(&[]);
+    let server = server.lock().unwrap();
+    // Among much else.
+    server.command("EVAL for\ti=1,5000\tdo\tredis.call('SET',i,i)end 0");
+    let put_original = |ballot: &str| {
+        server.command(&format!("MSET dir/k/promise {ballot} dir/k/ballot {ballot}"));
+        server.command(r#"SET dir/k/value {"value":{"ver":3,"val":7}}"#);
+    };
+    for (ballot, is_transient) in [("9,p1/4", false), ("9,p1/4", true), ("9,2,1", false)] {
+        put_original(ballot);
+        let mut store = RedisStore::new(server.address(), "demo", &"a1".into(), is_transient);
+        let error = store.check().unwrap_err();
+        assert!(matches!(&error, RedisError::Original { key, .. } if key == "dir/k"), "{error}");
+        let port = server.address().port;
+        for told in ["bin/import-gryadka.sh", &format!("redis-cli -h 127.0.0.1 -p {port} flushall")]
+        {
+            assert!(error.to_string().contains(told), "{error}");
+        }
+        assert!(store.serve(&[status()]).unwrap_err().to_string().contains("original Gryadka"));
+    }
+    assert_eq!(server.command("DBSIZE"), ::redis::Value::Int(5003), "nothing was written");
+    server.command("FLUSHALL");
+    // Names alone do not make it the original's; ours may have them.
+    server.command("MSET a/promise never a/value 1");
+    let mut store = enrolled(RedisStore::new(server.address(), "demo", &"a1".into(), false));
+    store.serve(&[put("k/promise", 1, "a"), put("k/ballot", 1, "a")]).unwrap();
+    RedisStore::new(server.address(), "other", &"a1".into(), false).check().unwrap();
+    // One that is ours is not searched.
+    put_original("9,p1/4");
+    RedisStore::new(server.address(), "demo", &"a1".into(), false).check().unwrap();
+}
+
+#[test]
 fn one_server_is_not_two_acceptors() {
     let server = RedisServer::start(&[]);
     let address = server.lock().unwrap().address();

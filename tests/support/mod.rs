@@ -89,13 +89,13 @@ pub fn program(name: &str) -> PathBuf {
     target.join(name)
 }
 
-/// A directory with the scripts and the shipped configurations in it, as in a
+/// A directory with the scripts, the shipped configurations and the matrix in it, as in a
 /// clone of the repository.
 pub fn checkout() -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut copy = Command::new("cp");
-    copy.arg("-r").args([root.join("bin"), root.join("configs")]).arg(dir.path());
+    copy.arg("-r").args(["bin", "configs", "matrix"].map(|name| root.join(name))).arg(dir.path());
     assert!(copy.status().expect("cp").success());
     dir
 }

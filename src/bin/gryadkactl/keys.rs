@@ -47,14 +47,23 @@ impl Nodes {
         if !self.endpoints.is_empty() {
             return self.endpoints.clone();
         }
-        let endpoints = cluster(self.cluster.as_ref()).endpoints().into_iter();
-        let endpoints: Result<Vec<_>, _> =
-            endpoints.map(|(name, url)| Endpoint::new(&name, &url)).collect();
-        match endpoints {
-            Ok(endpoints) if !endpoints.is_empty() => endpoints,
-            Ok(_) => fail(EXIT_BAD_CONFIG, "the cluster file has no node that serves clients"),
-            Err(error) => fail(EXIT_BAD_CONFIG, error),
-        }
+        endpoints(&cluster(self.cluster.as_ref()))
+    }
+}
+
+/// The nodes of a cluster file that serve clients, one at least.
+pub fn endpoints_of(file: &PathBuf) -> Vec<Endpoint> {
+    endpoints(&cluster(Some(file)))
+}
+
+fn endpoints(cluster: &Cluster) -> Vec<Endpoint> {
+    let endpoints = cluster.endpoints().into_iter();
+    let endpoints: Result<Vec<_>, _> =
+        endpoints.map(|(name, url)| Endpoint::new(&name, &url)).collect();
+    match endpoints {
+        Ok(endpoints) if !endpoints.is_empty() => endpoints,
+        Ok(_) => fail(EXIT_BAD_CONFIG, "the cluster file has no node that serves clients"),
+        Err(error) => fail(EXIT_BAD_CONFIG, error),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod acceptors;
 mod chaos;
+mod import;
 mod keys;
 
 use std::fmt::Display;
@@ -140,6 +141,7 @@ EXIT CODES:
     },
     Acceptors(acceptors::Acceptors),
     Chaos(chaos::Chaos),
+    Import(import::Arguments),
 }
 
 /// The status of a program that Ctrl-C has ended.
@@ -169,6 +171,7 @@ fn main() {
         Command::Debug { variable, nodes } => keys::debug(&nodes, &variable),
         Command::Acceptors(command) => acceptors::run(command),
         Command::Chaos(command) => chaos::run(command),
+        Command::Import(arguments) => import::run(arguments),
     }
 }
 

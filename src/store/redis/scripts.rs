@@ -70,6 +70,11 @@ impl Names {
             acceptor: acceptor.to_string(),
         }
     }
+
+    /// The key that a server has from the first connection on.
+    pub fn standing(&self) -> &str {
+        &self.standing
+    }
 }
 
 impl Scripts {
