@@ -60,15 +60,17 @@ pub async fn endure(world: &Rc<World>, voters: &[ReplicaId]) {
     }
 }
 
-/// Whether they are still: a change of members that was under way may have gone on,
-/// and then the cuts are none that leave a majority connected.
+/// Whether all of them vote by what each of them has in its log: a change of members
+/// that was under way may have gone on, and then the cuts are none that leave a
+/// majority connected.
 fn are_voters(world: &World, voters: &[ReplicaId]) -> bool {
     let machines = world.machines.borrow();
-    let replicas = machines.values().filter_map(|machine| machine.replica());
-    let newest = replicas
-        .map(|replica| replica.state().members())
-        .max_by_key(|members| *members.membership.log_id());
-    newest.is_some_and(|newest| newest.membership.voter_ids().eq(voters.iter().copied()))
+    let replicas = voters.iter().filter_map(|id| machines[id].replica());
+    replicas.map(|replica| replica.metrics().membership_config).all(|effective| {
+        let membership = effective.membership();
+        membership.get_joint_config().len() == 1
+            && membership.voter_ids().eq(voters.iter().copied())
+    })
 }
 
 /// Writes through each of these replicas at once; gives those that did it.
