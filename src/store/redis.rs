@@ -142,11 +142,14 @@ impl RedisStore {
     }
 
     fn connect(&self) -> Result<Connection, RedisError> {
-        self.try_connect().map_err(|error| match (error, self.farewell()) {
-            (RedisError::Unreachable { server, .. }, Some(why)) => {
+        let began = Instant::now();
+        self.try_connect().map_err(|error| match error {
+            // One that is silent says nothing now, either.
+            RedisError::Unreachable { server, why } if began.elapsed() < TIMEOUT => {
+                let why = self.farewell().unwrap_or(why);
                 RedisError::Unreachable { server, why }
             }
-            (error, _) => error,
+            error => error,
         })
     }
 

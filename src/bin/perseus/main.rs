@@ -14,6 +14,7 @@ use gryadka::perseus::load::{Format, LoadPlan, LoadReport};
 use gryadka::perseus::parse_duration;
 use gryadka::process;
 use structopt::StructOpt;
+use structopt::clap::AppSettings;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The most connections to a node, clients or keys.
@@ -45,7 +46,7 @@ enum Arguments {
 }
 
 #[derive(StructOpt)]
-#[structopt(after_help = EXAMPLES)]
+#[structopt(after_help = EXAMPLES, setting = AppSettings::AllowNegativeNumbers)]
 struct Run {
     /// The nodes, separated by commas: NAME=ADDRESS, or ADDRESS alone; an
     /// address is http://HOST:PORT or HOST:PORT.

@@ -13,6 +13,7 @@ use gryadka::perseus::suite::{
     Workload, plot,
 };
 use structopt::StructOpt;
+use structopt::clap::AppSettings;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The most keys.
@@ -35,7 +36,7 @@ EXIT CODES:
     130  stopped by Ctrl-C; 143: by SIGTERM";
 
 #[derive(StructOpt)]
-#[structopt(after_help = EXAMPLES)]
+#[structopt(after_help = EXAMPLES, setting = AppSettings::AllowNegativeNumbers)]
 pub struct Arguments {
     /// static: all nodes live; dynamic: a random one is killed, then revived.
     #[structopt(value_name = "static|dynamic")]
