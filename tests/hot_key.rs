@@ -12,7 +12,7 @@ use gryadka::caspaxos::{AcceptorId, Configuration, Effect, Epoch, Event, Propose
 use gryadka::identity::{ClusterId, Nonce};
 use gryadka::kv::{Command, Key};
 use gryadka::store::{AcceptorStore, MemoryStore};
-use support::{Cluster, Protocol, put};
+use support::{Cluster, PATIENCE, Protocol, put};
 
 on_both_protocols! {
     a_hot_key_of_a_cluster_recovers_from_an_outage
@@ -54,7 +54,7 @@ impl OpenLoad {
         let (started, first) = (Instant::now(), self.begun());
         while !condition(self) {
             let last = &self.statuses[self.statuses.len().saturating_sub(200)..];
-            assert!(started.elapsed() < Duration::from_secs(60), "{what}: not in 60 s, {last:?}");
+            assert!(started.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}, {last:?}");
             let (url, number) = (self.url.clone(), self.begun() - first);
             let at = Duration::from_millis(10) * number as u32;
             std::thread::sleep(at.saturating_sub(started.elapsed()));
