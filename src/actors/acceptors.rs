@@ -16,6 +16,7 @@ use super::service::Service;
 use crate::caspaxos::{
     AcceptorId, AcceptorStatus, Collected, Configuration, ConfigurationStep, Epoch, ListKind,
     ListPage, ListRequest, Place, ProposerId, ReconfigurationError, Reply, Request,
+    UnsafeConfiguration,
 };
 use crate::kv::{Command, Key, Refusal};
 
@@ -197,6 +198,25 @@ impl Acceptors {
             Some(Reply::Wiped) => Ok(()),
             Some(other) => Err(WipeError::Refused(refusal(&id, &other))),
             None => Err(WipeError::Silent(id)),
+        }
+    }
+
+    /// Rescans every key under the configuration of an epoch.
+    pub async fn rescan_all(&self, epoch: Epoch) -> Result<(), ReconfigurationError> {
+        let mismatch = |found| UnsafeConfiguration::Mismatch { expected: epoch, found }.into();
+        let mut after = None;
+        loop {
+            let page = self.rescan(after, usize::MAX).await.map_err(|error| match error {
+                RescanError::Reconfigured(_, found) => mismatch(found),
+                RescanError::NoQuorum | RescanError::Refused(..) => ReconfigurationError::Failed,
+            })?;
+            if page.config_version != epoch {
+                return Err(mismatch(page.config_version));
+            }
+            after = page.after;
+            if after.is_none() {
+                return Ok(());
+            }
         }
     }
 

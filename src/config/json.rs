@@ -33,22 +33,21 @@ pub(super) fn read(file: &Path) -> Result<Vec<u8>, Problem> {
 const BYTE_ORDER_MARKS: [(&[u8], &str); 3] =
     [(b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")];
 
-/// Refuses what is no plain UTF-8 text at its beginning.
-fn check_beginning(text: &[u8]) -> Result<(), Problem> {
-    match BYTE_ORDER_MARKS.iter().find(|(mark, _)| text.starts_with(mark)) {
-        None => Ok(()),
-        Some((_, encoding)) => {
-            let why = format!("begins with a byte order mark of {encoding}");
-            Err(Problem::at("", format!("{why}; save it as UTF-8 without one")))
-        }
-    }
+/// What is wrong with the beginning of a text that people write, if something is.
+pub fn wrong_beginning(text: &[u8]) -> Option<String> {
+    let mark = BYTE_ORDER_MARKS.iter().find(|(mark, _)| text.starts_with(mark));
+    mark.map(|(_, encoding)| {
+        format!("begins with a byte order mark of {encoding}; save it as UTF-8 without one")
+    })
 }
 
 /// The first pass: the document is JSON and no object in it has a key twice
 /// (serde's maps would silently keep the last). Gives the keys of the outermost
 /// object, none when the document is something else.
 pub(super) fn top_level_keys(text: &[u8]) -> Result<BTreeSet<String>, Problem> {
-    check_beginning(text)?;
+    if let Some(why) = wrong_beginning(text) {
+        return Err(Problem::at("", why));
+    }
     parse::<Shape>(text).map(|shape| shape.0)
 }
 

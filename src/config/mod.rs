@@ -62,5 +62,6 @@ pub use deployment::{
     LocalStorage, ProposerActor, QuorumSizes, Serving,
 };
 pub use error::{ConfigError, EXIT_BAD_CONFIG};
+pub use json::wrong_beginning;
 pub use names::parse_acceptor_id;
 pub use raft::{ElectionTimes, RaftActor, RaftSettings, ReadDefault};

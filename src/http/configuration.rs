@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::gryadka::{Refused, refuse};
 use super::{ApiError, ClientState, Configurations, body};
-use crate::actors::{Acceptors, RescanError};
+use crate::actors::Acceptors;
 use crate::caspaxos::{
     AcceptorId, Configuration, ConfigurationStep, Epoch, MAX_ACCEPTORS, Place, Quorum,
     ReconfigurationError, UnsafeConfiguration,
@@ -242,7 +242,11 @@ async fn make_step(
     // A client that goes away stops nothing: it may ask again.
     let made = actix_web::rt::spawn(async move {
         let step = match says_nothing && needs_rescan(&known, &step) {
-            true => rescanned(&acceptors, step).await?,
+            true => {
+                let _only = RESCANS.try_acquire().map_err(|_| ReconfigurationError::Busy)?;
+                acceptors.rescan_all(step.from).await?;
+                ConfigurationStep { is_rescanned: true, ..step }
+            }
             false => step,
         };
         acceptors.reconfigure(step).await.map(|_| describe(&acceptors))
@@ -256,32 +260,6 @@ async fn make_step(
 /// Whether a step is safe once every key was rescanned, and not before.
 fn needs_rescan(known: &Configuration, step: &ConfigurationStep) -> bool {
     matches!(known.after(step.clone()), Err(UnsafeConfiguration::Hidden { .. }))
-}
-
-/// The step, after every key was rescanned under the version that it begins at.
-async fn rescanned(
-    acceptors: &Acceptors,
-    step: ConfigurationStep,
-) -> Result<ConfigurationStep, ReconfigurationError> {
-    let _only = RESCANS.try_acquire().map_err(|_| ReconfigurationError::Busy)?;
-    let mut after = None;
-    loop {
-        let page = acceptors.rescan(after, usize::MAX).await;
-        let page = page.map_err(|error| match error {
-            RescanError::Reconfigured(expected, found) => {
-                UnsafeConfiguration::Mismatch { expected, found }.into()
-            }
-            RescanError::NoQuorum | RescanError::Refused(..) => ReconfigurationError::Failed,
-        })?;
-        let (expected, found) = (step.from, page.config_version);
-        if expected != found {
-            return Err(UnsafeConfiguration::Mismatch { expected, found }.into());
-        }
-        after = page.after;
-        if after.is_none() {
-            return Ok(ConfigurationStep { is_rescanned: true, ..step });
-        }
-    }
 }
 
 fn refuse_step(error: &ReconfigurationError) -> HttpResponse {

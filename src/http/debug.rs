@@ -11,8 +11,9 @@ use crate::kv::{Consistency, Listed};
 /// What is not shown among all: it reads all keys.
 const LOG: &str = "log";
 
-/// How many pairs `log` shows.
+/// How many pairs `log` shows, and how many bytes of values, at most.
 const MAX_PAIRS: usize = 1000;
+const MAX_PAIRS_BYTES: usize = 2 << 20;
 
 /// `GET /debug`: everything, but for the stored pairs.
 pub async fn all(state: web::Data<ClientState>) -> HttpResponse {
@@ -61,12 +62,16 @@ async fn log(state: &ClientState, progress: Option<Value>) -> Map<String, Value>
 
 /// The first pairs in the order of their keys, and how many there are besides.
 fn pairs(listed: Listed) -> (Map<String, Value>, usize) {
-    let left = listed.records.len().saturating_sub(MAX_PAIRS);
-    let pairs = listed.records.into_iter().take(MAX_PAIRS).map(|(key, record)| {
+    let (all, mut bytes) = (listed.records.len(), 0);
+    let shown = listed.records.into_iter().take(MAX_PAIRS).map_while(|(key, record)| {
         let value = record.value.unwrap_or_default();
-        (key.as_str().to_owned(), String::from_utf8_lossy(&value).into())
+        bytes += value.len();
+        let text = || (key.as_str().to_owned(), String::from_utf8_lossy(&value).into());
+        (bytes <= MAX_PAIRS_BYTES).then(text)
     });
-    (pairs.collect(), left)
+    let shown: Map<String, Value> = shown.collect();
+    let left = all - shown.len();
+    (shown, left)
 }
 
 /// What the protocol, the matrix and the node tell, each by its name.
@@ -118,4 +123,25 @@ fn with_progress(mut state: Value, leader: Option<MemberView>) -> Value {
     }
     state["leaderName"] = name.into();
     state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{Key, Record};
+
+    #[test]
+    fn pairs_are_bounded_in_number_and_in_bytes() {
+        let listed = |count: usize, bytes: usize| {
+            let key = |number: usize| Key::try_from(format!("k{number:05}").as_str()).unwrap();
+            let value = Some(vec![b'v'; bytes].into());
+            let record = Record { value, created_index: 1, modified_index: 1 };
+            let records = (0..count).map(|number| (key(number), record.clone())).collect();
+            let (shown, left) = pairs(Listed { records, index: 1, position: None });
+            (shown.len(), left)
+        };
+        assert_eq!(listed(0, 1), (0, 0));
+        assert_eq!(listed(1200, 1), (1000, 200));
+        assert_eq!(listed(7, 1 << 20), (2, 5));
+    }
 }

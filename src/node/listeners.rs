@@ -33,8 +33,8 @@ const BACKLOG: u32 = 1024;
 const LISTENERS: u64 = 3;
 /// The descriptors that are kept for the store, the other nodes and Redis.
 const RESERVED_DESCRIPTORS: u64 = 256;
-/// The fewest that POSIX lets a system allow.
-const MIN_DESCRIPTORS: u64 = 20;
+/// What a system usually allows that does not say it.
+const USUAL_DESCRIPTORS: u64 = 1024;
 /// How long nothing is accepted after an error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -157,7 +157,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// How many connections each listener serves, so that all of them together, with
 /// those that are turned away or about to end, leave some descriptors of the process.
 fn connection_cap() -> usize {
-    let allowed = rlimit::Resource::NOFILE.get_soft().unwrap_or(MIN_DESCRIPTORS);
+    let allowed = rlimit::Resource::NOFILE.get_soft().unwrap_or(USUAL_DESCRIPTORS);
     let each = allowed.saturating_sub(RESERVED_DESCRIPTORS) / (2 * LISTENERS);
     usize::try_from(each).unwrap_or(Connections::MOST).clamp(1, Connections::MOST)
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gryadka::config::wrong_beginning;
 use gryadka::control::{ChaosControl, ControlError};
 use structopt::StructOpt;
 
@@ -151,9 +152,9 @@ async fn perform(command: Chaos) -> Result<(), ControlError> {
 
 fn read(file: &Path) -> Result<String, ControlError> {
     let wrong = |why: String| ControlError::Arguments(format!("{}: {why}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    match text.starts_with('\u{feff}') {
-        true => Err(wrong("begins with a byte order mark; save it as UTF-8 without one".into())),
-        false => Ok(text),
+    let text = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    match wrong_beginning(&text) {
+        Some(why) => Err(wrong(why)),
+        None => String::from_utf8(text).map_err(|_| wrong("is not UTF-8".into())),
     }
 }

@@ -38,9 +38,9 @@ pub struct Arguments {
     /// Reads the acceptors and writes nothing
     #[structopt(long)]
     dry_run: bool,
-    /// How long a node may take to answer
-    #[structopt(long, value_name = "TIME", default_value = "10s", parse(try_from_str = parse_duration))]
-    timeout: Duration,
+    /// How long a node may take to answer; 10s unless given
+    #[structopt(long, value_name = "TIME", parse(try_from_str = parse_duration))]
+    timeout: Option<Duration>,
 }
 
 fn address(text: &str) -> Result<RedisAddress, String> {
@@ -50,11 +50,15 @@ fn address(text: &str) -> Result<RedisAddress, String> {
     RedisAddress::checked(host, port)
 }
 
-/// Imports; ends the process unless it succeeds.
-pub fn run(arguments: Arguments) {
+/// How long a node may take, unless the command line says it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Imports, and ends the process.
+pub fn run(arguments: Arguments) -> ! {
     let Arguments { cluster, acceptors, quorum, dry_run, timeout } = arguments;
     let endpoints = super::keys::endpoints_of(&cluster);
     let import = Import { acceptors, quorum, is_dry: dry_run };
     let interrupted = "interrupted; what was imported stays: run the same again to go on";
-    super::run(import.perform(&endpoints, timeout), ControlError::exit_status, interrupted);
+    let perform = import.perform(&endpoints, timeout.unwrap_or(PATIENCE));
+    super::run(perform, ControlError::exit_status, interrupted)
 }
